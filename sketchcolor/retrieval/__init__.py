@@ -1,0 +1,1 @@
+"""Finding the picture that looks most like a sketch."""

@@ -1,0 +1,167 @@
+"""The user's library of pictures: opened once, asked often."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sketchcolor.errors import LibraryError
+from sketchcolor.images import check_image
+from sketchcolor.lines import find_lines
+from sketchcolor.records import BuildReport, Field, Hit, Image, ProgressCallback
+from sketchcolor.retrieval import build, starter
+from sketchcolor.retrieval.embedding import Embedding, default_embedding
+from sketchcolor.retrieval.store import INDEX, TABLE, Store
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `Library.verify` found: pictures that are gone or changed, and whether the table itself is sound."""
+
+    total: int
+    missing: tuple[str, ...]
+    changed: tuple[str, ...]
+    sound: bool
+
+
+class Library:
+    """A searchable library of pictures in a folder of its own; the pictures stay where they are."""
+
+    def __init__(self, store: Store, embedding: Embedding) -> None:
+        """Use `Library.open` or `Library.build`."""
+        self.store, self.embedding = store, embedding
+        self._index: Any = None
+        self._revision = -1
+
+    @classmethod
+    def open(cls, library_dir: str | Path | None = None, *, progress: ProgressCallback | None = None) -> Library:
+        """Open a library; None opens the starter library, which is indexed at first use.
+
+        Raises LibraryError where there is none, it is damaged, or another embedding made it.
+        """
+        embedding = default_embedding()
+        folder = starter.folder(embedding) if library_dir is None else Path(library_dir)
+        if library_dir is None:
+            store = Store(folder, create=(embedding.version, embedding.dimension))
+            if store.count() < len(starter.pictures()):
+                build.update(store, starter.pictures(), embedding, progress=progress)
+        store = Store(folder)
+        if store.meta["embedding"] != embedding.version:
+            raise LibraryError(build.version_message(store, embedding))
+        return cls(store, embedding)
+
+    @staticmethod
+    def build(
+        folder: str | Path,
+        library_dir: str | Path,
+        *,
+        progress: ProgressCallback | None = None,
+        rebuild: bool = False,
+    ) -> BuildReport:
+        """Index a folder of pictures into a library: what is new is added, what changed renewed, what is gone removed.
+
+        Safe to run again, also after a kill. `rebuild` begins anew. Raises LibraryError.
+        """
+        source, target = Path(folder), Path(library_dir)
+        if not source.is_dir():
+            raise LibraryError(f"{source}: no such folder of pictures")
+        embedding = default_embedding()
+        if rebuild:
+            for name in (TABLE, INDEX):
+                (target / name).unlink(missing_ok=True)
+        store = Store(target, create=(embedding.version, embedding.dimension))
+        files = [p for p in build.find_files(source) if target.resolve() not in p.resolve().parents]
+        return build.update(store, files, embedding, gone_below=source, progress=progress)
+
+    def add(self, paths: Iterable[str | Path], *, progress: ProgressCallback | None = None) -> BuildReport:
+        """Add pictures, or all pictures below folders."""
+        files: list[Path] = []
+        for path in map(Path, paths):
+            files += build.find_files(path) if path.is_dir() else [path]
+        return build.update(self.store, files, self.embedding, progress=progress)
+
+    def remove(self, paths: Iterable[str | Path]) -> int:
+        """Forget pictures, or all pictures below folders; the files stay. Returns how many were known."""
+        known = self.store.known()
+        wanted: list[str] = []
+        for path in map(Path, paths):
+            full = str(Path(path).absolute())
+            wanted += [p for p in known if p == full or p.startswith(full.rstrip("/\\") + "/")]
+        with self.store.locked():
+            count = self.store.delete(wanted) if wanted else 0
+            self.store.write_index()
+        return count
+
+    def verify(self) -> Verification:
+        """Check the table and look for each picture's file."""
+        from sketchcolor.weights import sha256_of
+
+        with self.store.reading() as db:
+            sound = db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        missing, changed = [], []
+        total = 0
+        for row in self.store.rows():
+            total += 1
+            path = Path(row.path)
+            try:
+                if path.stat().st_size != row.size or sha256_of(path) != row.sha256:
+                    changed.append(row.path)
+            except OSError:
+                missing.append(row.path)
+        return Verification(total, tuple(missing), tuple(changed), sound)
+
+    def search(self, sketch: Image | str | Path, k: int = 10) -> list[Hit]:
+        """The k pictures that look most like a sketch (RGB uint8 (H, W, 3), or a path), nearest first.
+
+        Raises ImageError for a sketch without lines and LibraryError for an empty library.
+        """
+        if isinstance(sketch, (str, Path)):
+            from sketchcolor.images import read_image
+
+            sketch = read_image(sketch, drawing=True)
+        return self.search_ink(find_lines(check_image(sketch, "sketch")).ink, k)
+
+    def search_ink(self, ink: Field, k: int = 10) -> list[Hit]:
+        """As `search`, from an ink map float32 (H, W) in [0, 1]."""
+        index = self._current()
+        if index.ntotal == 0:
+            raise LibraryError(
+                f"{self.store.folder}: the library is empty; add pictures with `python -m sketchcolor index add`"
+            )
+        if k < 1:
+            return []
+        queries = self.embedding.sketch(ink)
+        scores, ids = index.search(queries, min(k, index.ntotal))
+        best: dict[int, tuple[float, bool]] = {}
+        for row in range(len(queries)):
+            for score, number in zip(scores[row].tolist(), ids[row].tolist(), strict=True):
+                if number >= 0 and score > best.get(number, (-np.inf, False))[0]:
+                    best[number] = (score, row == 1)
+        order = sorted(best, key=lambda number: (-best[number][0], number))[:k]
+        paths = self.store.paths(order)
+        found = [(paths[n], *best[n]) for n in order if n in paths]
+        return [Hit(path, float(score), rank, mirrored) for rank, (path, score, mirrored) in enumerate(found, 1)]
+
+    def _current(self) -> Any:
+        revision = self.store.revision
+        if self._index is None or revision != self._revision:
+            self._index, self._revision = self.store.index(), revision
+        return self._index
+
+    def info(self) -> dict[str, Any]:
+        """What the library is: folder, pictures, embedding, kind of index."""
+        return {
+            "folder": str(self.store.folder),
+            "pictures": self.store.count(),
+            "embedding": self.store.meta["embedding"],
+            "dimension": int(self.store.meta["dimension"]),
+            "index": "exact (FAISS Flat, inner product)",
+            "revision": self.store.revision,
+        }
+
+    def __len__(self) -> int:
+        return self.store.count()

@@ -1,0 +1,132 @@
+"""Regional statistics of feature maps: what a style is, as numbers.
+
+Every region is a soft mask over the picture. For a layer with features f (C channels) and mask m the
+style is either
+
+- `gram`: G = sum(m f f^T) / sum(m)            (Gatys et al. 2016; with masks: Gatys et al. 2017), or
+- `moments`: mu = sum(m f) / sum(m) and C = sum(m (f - mu)(f - mu)^T) / sum(m).
+
+All regions of a layer are gathered in one pass, so that the cost depends on the number of pixels and
+hardly on the number of regions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class RegionIndex:
+    """Which pixels of a layer belong to which region, and how much.
+
+    index: (M,) int64 positions in the flattened layer, region after region; None means "all pixels, in order".
+    weight: (M, 1) float32, summing to 1 inside each region that has any pixel.
+    lengths: pixels of each region, in order; they add up to M. A region may be empty (length 0).
+    """
+
+    index: Tensor | None
+    weight: Tensor
+    lengths: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Style of all regions at one layer: mean (R, C) and second moment (R, C, C), float32.
+
+    For `gram` the mean is zero-sized (R, 0) and `second` is the Gram matrix; for `moments` it is the covariance.
+    A region without pixels has zeros and `present[r]` is False.
+    """
+
+    mean: Tensor
+    second: Tensor
+    present: tuple[bool, ...]
+
+
+def index_regions(masks: Tensor, size: tuple[int, int], *, pull: float = 0.5) -> RegionIndex:
+    """Bring region masks (R, H, W) float in [0, 1] to a layer of `size` = (h, w).
+
+    Masks are area-averaged. A coarse pixel counts for a region only for the part of its coverage above
+    `pull`, so that pixels shared with a neighbour do not leak into the statistics; a region too thin to have any
+    such pixel keeps its unpulled coverage.
+    """
+    count = masks.shape[0]
+    if count == 1 and bool((masks >= 1).all()):
+        pixels = size[0] * size[1]
+        return RegionIndex(None, masks.new_full((pixels, 1), 1.0 / pixels), (pixels,))
+    small = masks[None]
+    if tuple(masks.shape[-2:]) != tuple(size):
+        small = F.adaptive_avg_pool2d(small, size)
+    flat = small[0].reshape(count, -1)
+    pulled = ((flat - pull) / (1 - pull)).clamp(min=0)
+    enough = pulled.sum(dim=1, keepdim=True) >= 1.0
+    flat = torch.where(enough, pulled, flat)
+    indices, weights, lengths = [], [], []
+    for row in flat:
+        where = torch.nonzero(row > 1e-3).flatten()
+        weight = row[where]
+        indices.append(where)
+        weights.append(weight / weight.sum() if len(where) else weight)
+        lengths.append(len(where))
+    return RegionIndex(torch.cat(indices), torch.cat(weights)[:, None].float(), tuple(lengths))
+
+
+class _RegionalMoments(torch.autograd.Function):
+    """Sum of w x and of w x x^T over each region's rows, with a gradient that writes each row once.
+
+    Autograd's own way through gather, split and product makes and fills several arrays of the size of the features
+    for each region; this makes one.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, flat: Tensor, index: Tensor | None, weight: Tensor, lengths: tuple[int, ...]) -> Any:
+        ctx.save_for_backward(flat, weight, *([] if index is None else [index]))
+        ctx.lengths = lengths
+        means, seconds = [], []
+        for rows, w in _region_rows(flat, index, weight, lengths):
+            weighted = w * rows
+            means.append(weighted.sum(dim=0))
+            seconds.append(rows.T @ weighted)
+        return torch.stack(means), torch.stack(seconds)
+
+    @staticmethod
+    def backward(ctx: Any, grad_mean: Tensor, grad_second: Tensor) -> Any:
+        flat, weight, *rest = ctx.saved_tensors
+        index = rest[0] if rest else None
+        grad = torch.zeros_like(flat)
+        start = 0
+        regions = _region_rows(flat, index, weight, ctx.lengths)
+        for r, (rows, w) in enumerate(regions):
+            own = torch.addmm(grad_mean[r], rows, grad_second[r] + grad_second[r].T).mul_(w)
+            if index is None:
+                grad += own
+            else:
+                grad.index_add_(0, index[start : start + len(rows)], own)
+            start += len(rows)
+        return grad, None, None, None
+
+
+def _region_rows(
+    flat: Tensor, index: Tensor | None, weight: Tensor, lengths: Sequence[int]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    start = 0
+    for length in lengths:
+        w = weight[start : start + length]
+        yield (flat if index is None else flat.index_select(0, index[start : start + length])), w
+        start += length
+
+
+def statistics(features: Tensor, region: RegionIndex, kind: str = "moments") -> Statistics:
+    """Style of features (1, C, h, w), any float dtype, under `region`; `kind` is "gram" or "moments"."""
+    _, channels, height, width = features.shape
+    flat = features.permute(0, 2, 3, 1).reshape(height * width, channels).float()
+    mean, second = _RegionalMoments.apply(flat, region.index, region.weight, region.lengths)
+    present = tuple(n > 0 for n in region.lengths)
+    if kind == "gram":
+        return Statistics(mean[:, :0], second, present)
+    return Statistics(mean, second - mean[:, :, None] * mean[:, None, :], present)

@@ -1,0 +1,1 @@
+"""How each file in models/ was made."""
