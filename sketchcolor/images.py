@@ -20,7 +20,7 @@ from sketchcolor.errors import ImageError
 from sketchcolor.records import Field, Image
 from sketchcolor.settings import ColorSettings
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF")
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 _SAVED_AS = {
     ".png": "PNG",

@@ -108,7 +108,9 @@ def _edges_of_photo(image: Image) -> Field:
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
     sigma = max(0.8, max(grey.shape) / 400)
     fine, coarse = cv2.GaussianBlur(grey, (0, 0), sigma), cv2.GaussianBlur(grey, (0, 0), 1.6 * sigma)
-    return np.clip((coarse - fine - 0.01) / 0.04, 0, 1).astype(np.float32)
+    difference = coarse - fine
+    strong = max(0.002, float(np.percentile(difference, 97)))
+    return np.clip((difference - 0.4 * strong) / (0.6 * strong), 0, 1).astype(np.float32)
 
 
 def stroke_width(ink: Field) -> float:

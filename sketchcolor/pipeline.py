@@ -17,9 +17,9 @@ import numpy as np
 from sketchcolor import images, lines, regions
 from sketchcolor.errors import ImageError, LibraryError
 from sketchcolor.lines import Lines
-from sketchcolor.records import Hit, Image, Mask, Match, Progress, ProgressCallback, Regions, Result
+from sketchcolor.records import Field, Hit, Image, Mask, Match, Progress, ProgressCallback, Regions, Result
 from sketchcolor.retrieval.library import Library
-from sketchcolor.settings import ColorSettings, painting_settings, painting_side
+from sketchcolor.settings import ColorSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,7 +122,7 @@ class Colorizer:
             parts = regions.find_parts(page, drawing.ink, sketch_mask, picture, reference_mask, most=settings.parts)
             matches = regions.match(parts, placed, sketch_mask)
         with work.stage("underpaint"):
-            under = regions.underpaint(
+            under, trust = regions.underpaint(
                 picture, reference_mask, sketch_mask, placed, parts.sketch_map, parts.reference_map, matches
             )
             preview = _finish(under, work, settings)
@@ -130,7 +130,7 @@ class Colorizer:
         if progress is not None:
             progress(Progress("preview", 1, 1, image=preview))
         with work.stage("paint"):
-            painting, losses, stopped = self._paint(under, picture, parts, matches, settings, progress)
+            painting, losses, stopped = self._paint(under, trust, picture, parts, matches, settings, progress)
         with work.stage("finish"):
             result = _finish(painting, work, settings)
         work.seconds["total"] = round(time.perf_counter() - work.began, 4)
@@ -191,6 +191,7 @@ class Colorizer:
     def _paint(
         self,
         under: Image,
+        trust: Field,
         reference: Image,
         parts: Regions,
         matches: tuple[Match, ...],
@@ -198,22 +199,11 @@ class Colorizer:
         progress: ProgressCallback | None,
     ) -> tuple[Image, tuple[dict[str, float], ...], bool]:
         """Style transfer over the underpainting: (painting, losses, stopped)."""
-        style = painting_settings(settings)
-        if style.steps == 0:
+        if settings.quality == "preview":
             return under, (), False
         from sketchcolor.style import paint
 
-        return paint(
-            under,
-            reference,
-            parts,
-            matches,
-            settings.mode,
-            style,
-            painting_side(settings),
-            self.device,
-            progress,
-        )
+        return paint(under, trust, reference, parts, matches, settings, self.device, progress)
 
 
 def _to_size(image: Image, size: tuple[int, int]) -> Image:

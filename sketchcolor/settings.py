@@ -98,9 +98,12 @@ class ColorSettings(_Checked):
         "keep: the original strokes; clean: plain black ink; off: none",
         choices=("keep", "clean", "off"),
     )
-    backbone: str = _knob("filters", "network whose features are matched", choices=BACKBONES)
+    backbone: str = _knob("compact", "network whose features are matched", choices=BACKBONES)
     style_weight: float = _knob(1.0, "how far the painting may move from the warped picture", low=0.0, high=100.0)
     texture: float = _knob(0.3, "added grain is smoothed away: 0 smooths most", low=0.0, high=1.0, advanced=True)
+    hold: float = _knob(
+        0.5, "share of the warped picture that stays where it fits; 0: all is repainted", low=0.0, high=1.0
+    )
     parts: int = _knob(6, "most parts that the reference figure is split into", low=1, high=32, advanced=True)
     candidates: int = _knob(8, "pictures looked at before one is chosen", low=1, high=100, advanced=True)
     max_megapixels: float = _knob(
@@ -116,7 +119,7 @@ class StyleSettings(_Checked):
     size: int = _knob(512, "longer side of the picture in pixels", low=16, high=4096)
     steps: int = _knob(200, "steps of the optimiser, all scales together", low=0, high=100_000)
     scales: int = _knob(2, "sizes from coarse to fine, each half of the next", low=1, high=6, advanced=True)
-    backbone: str = _knob("filters", "network whose features are matched", choices=BACKBONES)
+    backbone: str = _knob("compact", "network whose features are matched", choices=BACKBONES)
     statistics: str = _knob("moments", "moments: mean and covariance; gram: Gram matrix", choices=("moments", "gram"))
     style_layers: str = _knob("", "comma-separated layer names; empty: the backbone's own choice")
     content_layers: str = _knob("", "comma-separated layer names; empty: the backbone's own choice")
@@ -125,6 +128,9 @@ class StyleSettings(_Checked):
     tv_weight: float = _knob(0.2, "weight of total variation: higher is smoother", low=0.0, high=1e9)
     pull_weight: float = _knob(
         0.0, "weight of the squared pull of pixels to the mean", low=0.0, high=1e9, advanced=True
+    )
+    anchor_weight: float = _knob(
+        0.0, "weight of holding on to the content's coarse colour and hue", low=0.0, high=1e9, advanced=True
     )
     optimizer: str = _knob("adam", "adam or lbfgs", choices=("adam", "lbfgs"), advanced=True)
     rate: float = _knob(0.03, "step length of Adam, in units of the 0-1 pixel range", low=1e-6, high=1.0, advanced=True)
@@ -156,11 +162,14 @@ def painting_settings(settings: ColorSettings) -> StyleSettings:
         backbone=settings.backbone,
         style_weight=settings.style_weight,
         content_weight=PAINTING_CONTENT_WEIGHT,
+        anchor_weight=PAINTING_ANCHOR,
         tv_weight=PAINTING_SMOOTHING * (1 - settings.texture),
         seed=settings.seed,
     )
 
 
 # How firmly the painting holds on to the underpainting's features and how strongly noise is smoothed.
-PAINTING_CONTENT_WEIGHT = 0.1
+PAINTING_CONTENT_WEIGHT = 1.0
 PAINTING_SMOOTHING = 0.6
+# The underpainting's colours are the right ones: only texture may change freely.
+PAINTING_ANCHOR = 40.0

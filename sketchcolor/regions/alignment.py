@@ -5,7 +5,7 @@
 2. The clipped signed distance fields of both outlines are registered by DIS optical flow (Kroeger et al. 2016),
    smoothed, damped where the figures already agree, and checked for folds.
 3. Colours are carried outwards over the figure's border before the warp (push-pull, Gortler et al. 1996), so that no
-   ground is dragged along; the ground is completed behind the figure in the same way, and warped so that the place
+   ground is dragged along; the ground is completed behind the figure from patches, and warped so that the place
    of the old figure comes to lie under the new one.
 4. Inside the figure each sketch region keeps to its matched reference part.
 """
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from sketchcolor.records import Field, Image, Labels, Mask, Match
+from sketchcolor.regions.completion import complete, push_pull
 
 SEARCH_SIDE = 128
 FLOW_SIDE = 256
@@ -33,6 +34,8 @@ DAMP_FROM = 0.8
 # More than this share of folded pixels inside the figure, and the flow is dropped.
 MOST_FOLDED = 0.01
 EDGE_WEIGHT = 0.35
+# How far ground that was completed from patches is trusted.
+COMPLETED_TRUST = 0.5
 ROTATIONS = (-16, -8, 0, 8, 16)
 # A reference figure outside these shares of its picture is not believed; the whole picture is used.
 FIGURE_SHARES = (0.005, 0.97)
@@ -297,28 +300,6 @@ def _ground_map(sketch_mask: Mask, reference_mask: Mask, mirrored: bool) -> Fiel
     return np.stack(np.meshgrid(axes[0], axes[1], indexing="ij"), axis=-1).astype(np.float32)
 
 
-def push_pull(image: Field, known: Mask) -> Field:
-    """Fill the pixels where `known` is False smoothly from the others; float32 (H, W, C) in, the same out.
-
-    Pyramid averaging and interpolation of scattered data (Gortler et al. 1996). All unknown: returned unchanged.
-    """
-    if known.all() or not known.any():
-        return image
-    weight = known.astype(np.float32)
-    levels = [(image * weight[..., None], weight)]
-    while min(levels[-1][1].shape) > 1 and float(levels[-1][1].min()) < 1e-4:
-        color, share = levels[-1]
-        levels.append((cv2.pyrDown(color), cv2.pyrDown(share)))
-    color, share = levels[-1]
-    filled = color / np.maximum(share, 1e-6)[..., None]
-    for color, share in reversed(levels[:-1]):
-        above = cv2.resize(filled, (share.shape[1], share.shape[0]), interpolation=cv2.INTER_LINEAR)
-        own = color / np.maximum(share, 1e-6)[..., None]
-        trust = np.minimum(share * 2, 1)[..., None]
-        filled = own * trust + above.reshape(own.shape) * (1 - trust)
-    return np.where(known[..., None], image, filled)
-
-
 def sample(image: NDArray[Any], places: Field, how: int = cv2.INTER_LINEAR) -> NDArray[Any]:
     """Values of an image at (row, column) places, border repeated."""
     return cv2.remap(
@@ -346,8 +327,11 @@ def underpaint(
     sketch_map: Labels,
     reference_map: Labels,
     matches: Sequence[Match],
-) -> Image:
-    """The reference laid into the sketch's shape, RGB uint8 of the sketch's size.
+) -> tuple[Image, Field]:
+    """The reference laid into the sketch's shape: (RGB uint8, trust float32 in [0, 1]), both of the sketch's size.
+
+    Trust is 1 where the reference itself is shown, and falls to 0 where its colours were only carried on (behind or
+    beside the old figure) or are badly stretched: there the painting has to invent.
 
     Each foreground region takes the colours of its matched part; where the aligned reference shows another part near
     the region's border, the partner's colours are carried in from inside.
@@ -358,13 +342,28 @@ def underpaint(
     ground_known = ~grown if not grown.all() else ~figure_known
     shrunk = cv2.erode(figure_known.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     figure_picture = push_pull(picture, shrunk if shrunk.any() else figure_known)
-    ground_picture = push_pull(picture, ground_known) if ground_known.any() else picture
+    ground_picture = complete(picture, ground_known) if ground_known.any() else picture
     figure = sample(figure_picture, alignment.figure)
     ground = sample(ground_picture, alignment.ground)
     carried = carry_labels(reference_map, alignment, np.ones_like(sketch_mask))
     figure = _keep_to_parts(figure, sketch_mask, sketch_map, carried, matches)
     soft = cv2.GaussianBlur(sketch_mask.astype(np.float32), (0, 0), 0.8)[..., None]
-    return np.clip(figure * soft + ground * (1 - soft) + 0.5, 0, 255).astype(np.uint8)
+    under = np.clip(figure * soft + ground * (1 - soft) + 0.5, 0, 255).astype(np.uint8)
+    real = np.where(
+        sketch_mask,
+        sample(figure_known.astype(np.float32), alignment.figure) * _evenness(alignment.figure),
+        sample(np.where(ground_known, 1, COMPLETED_TRUST).astype(np.float32), alignment.ground)
+        * _evenness(alignment.ground),
+    )
+    reach = max(1.0, 0.008 * max(sketch_mask.shape))
+    return under, cv2.GaussianBlur(cv2.erode(real, np.ones((3, 3), np.uint8)), (0, 0), reach).astype(np.float32)
+
+
+def _evenness(places: Field) -> Field:
+    """1 where the map keeps area and angles within reason, falling to 0 where it stretches more than threefold."""
+    steps = [np.linalg.norm(np.gradient(places, axis=axis), axis=2) for axis in (0, 1)]
+    longest, shortest = np.maximum(*steps), np.minimum(*steps)
+    return np.clip(1.5 - 0.5 * longest / np.maximum(shortest, 1e-3), 0, 1).astype(np.float32)
 
 
 def _keep_to_parts(

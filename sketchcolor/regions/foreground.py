@@ -1,23 +1,31 @@
-"""Figure and ground: which pixels of a drawing or a photo belong to the main figure. True = foreground."""
+"""Figure and ground: which pixels of a drawing or a photo belong to the main figure. True = foreground.
+
+A small trained network says roughly what is figure; what is exact in the picture makes it exact: closed outlines in
+a drawing, edges in a photo.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from sketchcolor.images import fit_size
 from sketchcolor.records import Field, Image, Mask
+from sketchcolor.regions.classical import around_strokes, sketch_hints
 
-# Radii of gap closing, in shares of the page's longer side; gaps of up to twice the last one are closed.
-CLOSING_RADII = (0.0, 0.004, 0.008, 0.014, 0.022, 0.034, 0.05)
-# The smallest radius is taken whose figure has at least this share of the largest radius' area.
-ENOUGH_OF_LARGEST = 0.72
-# A figure below this share of the page is taken for one without interior (a stick man, a plant).
-SMALLEST_FIGURE = 0.015
-GRABCUT_SIDE = 200
+if TYPE_CHECKING:
+    from torch import nn
+
+PHOTO_SIDE = 192
+SKETCH_SIDE = 160
+# A figure below this share of the page, or hardly more than its strokes, is one without interior.
+SMALLEST_FIGURE = 0.012
+# Pixels nearer to ink than this share of the page are not asked when a closed area is judged as a whole.
+NEAR_INK = 0.01
 
 
 @dataclass(frozen=True)
@@ -28,165 +36,130 @@ class Foreground:
     confidence: float
 
 
-def sketch_foreground(ink: Field, width: float) -> Foreground:
-    """Figure of a line drawing.
+@lru_cache(maxsize=2)
+def _network(kind: str) -> nn.Module:
+    import torch
 
-    ink: float32 (H, W) in [0, 1]; width: stroke width in pixels. Outlines are closed at growing radii, and along
-    the page's edge where strokes run off it; what cannot be reached from outside is the figure. Of an outline that
-    stays open the hull of its strokes is taken. Never empty where there is ink.
-    """
-    solid = (ink > 0.4).astype(np.uint8)
-    side = max(solid.shape)
-    closed_page = solid | _page_edge(solid, width)
-    masks = []
-    for share in CLOSING_RADII:
-        masks.append(_filled(closed_page, round(share * side), width))
-    areas = [int(m.sum()) for m in masks]
-    largest = max(areas)
-    if largest < SMALLEST_FIGURE * solid.size or largest < 1.3 * int(solid.sum()):
-        return Foreground(_around_strokes(solid, width), 0.3)
-    chosen = next(i for i, area in enumerate(areas) if area >= ENOUGH_OF_LARGEST * largest)
-    # The sooner the outline closed, the surer the figure.
-    confidence = 1.0 - 0.6 * chosen / (len(CLOSING_RADII) - 1)
-    return Foreground(masks[chosen].astype(bool), confidence)
+    from sketchcolor.regions.networks import PhotoNet, SketchNet
+    from sketchcolor.weights import load_shipped
+
+    network: nn.Module = PhotoNet() if kind == "photo" else SketchNet()
+    network.load_state_dict(load_shipped(f"foreground-{kind}"))
+    ready: Any = network.eval().requires_grad_(False)
+    made: nn.Module = ready.to(memory_format=torch.channels_last)
+    return made
 
 
-def _disc(radius: int) -> NDArray[np.uint8]:
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+def _probability(kind: str, planes: Field) -> Field:
+    """Network's answer for (h, w, C) float32 in [0, 1]: (h, w) in [0, 1]."""
+    import torch
 
-
-def _filled(solid: NDArray[Any], radius: int, width: float) -> NDArray[Any]:
-    """Strokes closed by `radius`, holes filled, loose hairs taken off; uint8 (H, W)."""
-    pad = radius + 2
-    padded = cv2.copyMakeBorder(solid, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0)
-    if radius > 0:
-        padded = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, _disc(radius))
-    outside = padded.copy()
-    cv2.floodFill(outside, None, (0, 0), 2)
-    inside = (outside != 2).astype(np.uint8)
-    hair = max(1, round(0.8 * width))
-    opened = cv2.morphologyEx(inside, cv2.MORPH_OPEN, _disc(hair))
-    # Opening rounds corners; what touches the opened figure and is no hair is given back.
-    opened = cv2.dilate(opened, _disc(max(1, hair // 2))) & inside
-    return opened[pad:-pad, pad:-pad]
-
-
-def _page_edge(solid: NDArray[Any], width: float) -> NDArray[Any]:
-    """The page's edge between the places where one connected drawing runs off it; uint8 (H, W)."""
-    height, wide = solid.shape
-    reach = min(max(2, round(width)), height, wide)
-    closed = np.zeros_like(solid)
-    _, labels = cv2.connectedComponents(cv2.dilate(solid, _disc(max(1, round(width)))))
-    # Positions along the edge, clockwise: (row, column) of each edge pixel.
-    top = [(0, c) for c in range(wide)]
-    right = [(r, wide - 1) for r in range(1, height)]
-    bottom = [(height - 1, c) for c in range(wide - 2, -1, -1)]
-    left = [(r, 0) for r in range(height - 2, 0, -1)]
-    edge = np.array(top + right + bottom + left)
-    near = np.zeros_like(labels)
-    for rows, columns in (
-        (slice(0, reach), slice(None)),
-        (slice(height - reach, height), slice(None)),
-        (slice(None), slice(0, reach)),
-        (slice(None), slice(wide - reach, wide)),
-    ):
-        near[rows, columns] = np.where(solid[rows, columns] > 0, labels[rows, columns], 0)
-    spread = cv2.dilate(near.astype(np.float32), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
-    touching = spread[edge[:, 0], edge[:, 1]].astype(int)
-    for label in np.unique(touching[touching > 0]):
-        at = np.flatnonzero(touching == label)
-        if len(at) < 2:
-            continue
-        gaps = np.diff(np.concatenate([at, [at[0] + len(edge)]]))
-        longest = int(gaps.argmax())
-        for i, gap in enumerate(gaps):
-            if i == longest or gap > 0.4 * len(edge):
-                continue
-            along = edge[np.arange(at[i], at[i] + gap + 1) % len(edge)]
-            closed[along[:, 0], along[:, 1]] = 1
-    return closed
-
-
-def _around_strokes(solid: NDArray[Any], width: float) -> Mask:
-    radius = max(2, round(2 * width), round(0.012 * max(solid.shape)))
-    joined = cv2.morphologyEx(cv2.dilate(solid, _disc(radius)), cv2.MORPH_CLOSE, _disc(2 * radius))
-    return np.asarray(joined > 0)
+    with torch.inference_mode():
+        batch = torch.from_numpy(np.ascontiguousarray(planes)).permute(2, 0, 1)[None]
+        answer = torch.sigmoid(_network(kind)(batch.contiguous(memory_format=torch.channels_last)))
+    return answer[0, 0].numpy()
 
 
 def photo_foreground(image: Image) -> Foreground:
-    """Figure of a photo, RGB uint8 (H, W, 3): GrabCut (Rother et al. 2004) from a centre-weighted saliency guess.
+    """Figure of a photo, RGB uint8 (H, W, 3): network, then a guided filter (He et al. 2010) along the edges.
 
-    Where nothing stands out, an ellipse in the middle is returned with confidence 0.
+    Where nothing is found, the mask is empty and the confidence 0.
     """
     height, width = image.shape[:2]
-    scale = min(1.0, GRABCUT_SIDE / max(height, width))
-    size = (max(8, round(width * scale)), max(8, round(height * scale)))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    if float(small.reshape(-1, 3).std(axis=0).max()) < 2:  # one flat colour
-        return Foreground(_ellipse(height, width), 0.0)
-    saliency = _saliency(small)
-    seeds = np.full(saliency.shape, cv2.GC_PR_BGD, np.uint8)
-    seeds[saliency > np.quantile(saliency, 0.62)] = cv2.GC_PR_FGD
-    seeds[saliency > np.quantile(saliency, 0.9)] = cv2.GC_FGD
-    rim = max(1, min(seeds.shape) // 40)
-    for view in (seeds[:rim], seeds[-rim:], seeds[:, :rim], seeds[:, -rim:]):
-        view[view != cv2.GC_FGD] = cv2.GC_PR_BGD
-    corners = max(2, min(seeds.shape) // 12)
-    for rows in (slice(0, corners), slice(-corners, None)):
-        for columns in (slice(0, corners), slice(-corners, None)):
-            seeds[rows, columns] = cv2.GC_BGD
-    cv2.setRNGSeed(0)
-    try:
-        cv2.grabCut(small, seeds, None, np.zeros((1, 65)), np.zeros((1, 65)), 4, cv2.GC_INIT_WITH_MASK)
-    except cv2.error:
-        return Foreground(_ellipse(height, width), 0.0)
-    found = ((seeds == cv2.GC_FGD) | (seeds == cv2.GC_PR_FGD)).astype(np.uint8)
-    found = _main_parts(cv2.morphologyEx(found, cv2.MORPH_OPEN, _disc(1)))
-    share = float(found.mean())
-    if not 0.02 < share < 0.92:
-        return Foreground(_ellipse(height, width), 0.0)
-    inside, outside = saliency[found > 0].mean(), saliency[found == 0].mean()
-    confidence = float(np.clip((inside - outside) / (inside + outside + 1e-6), 0, 1))
-    large = cv2.resize(found.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    return Foreground(np.asarray(cv2.GaussianBlur(large, (0, 0), max(0.5, 0.4 / scale)) > 0.5), confidence)
+    small = cv2.resize(image, (PHOTO_SIDE, PHOTO_SIDE), interpolation=cv2.INTER_AREA)
+    rough = _probability("photo", small.astype(np.float32) / 255)
+    sure = float(np.abs(2 * rough - 1).mean())
+    large = cv2.resize(rough, (width, height), interpolation=cv2.INTER_CUBIC)
+    radius = max(2, round(max(height, width) / 64))
+    fine = guided_filter(image.astype(np.float32) / 255, np.clip(large, 0, 1), radius, 1e-4)
+    mask = _without_specks(fine > 0.5)
+    return Foreground(mask, sure if mask.any() else 0.0)
 
 
-def _saliency(small: Image) -> Field:
-    """How unlike the picture's rim each pixel is, weighted towards the middle; float32 (h, w) in [0, 1]."""
-    lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32)
-    height, width = lab.shape[:2]
-    rim = max(2, min(height, width) // 16)
-    border = np.concatenate([lab[:rim].reshape(-1, 3), lab[:, :rim].reshape(-1, 3), lab[:, -rim:].reshape(-1, 3)])
-    criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 12, 0.5)
-    cv2.setRNGSeed(0)
-    count = min(5, len(border))
-    _, _, centres = cv2.kmeans(border, count, None, criteria, 1, cv2.KMEANS_PP_CENTERS)
-    distance = np.linalg.norm(lab[:, :, None] - centres[None, None], axis=3).min(axis=2)
-    distance = cv2.GaussianBlur(distance, (0, 0), 0.02 * max(height, width))
-    rows, columns = np.mgrid[0:height, 0:width]
-    r, c = (rows + 0.5) / height - 0.52, (columns + 0.5) / width - 0.5
-    centre = np.exp(-(r * r + c * c) / (2 * 0.28**2))
-    value = (distance / max(float(distance.max()), 1e-6) + 0.25) * centre
-    return np.asarray(value / value.max(), dtype=np.float32)
+def guided_filter(guide: Field, values: Field, radius: int, smoothness: float) -> Field:
+    """Edge-keeping smoothing of values (H, W) along a colour guide (H, W, 3), both float32 in [0, 1].
+
+    Each window fits values = a . colour + b by least squares with `smoothness` added to the colours' covariance.
+    """
+    window = (2 * radius + 1, 2 * radius + 1)
+
+    def mean(x: Field) -> Field:
+        return np.asarray(cv2.blur(x, window))
+
+    mu, average = mean(guide), mean(values)
+    joint = mean(guide * values[..., None]) - mu * average[..., None]
+    pairs = [(i, j) for i in range(3) for j in range(i, 3)]
+    cov = np.empty((*values.shape, 3, 3), np.float32)
+    for i, j in pairs:
+        cov[..., i, j] = cov[..., j, i] = mean(guide[..., i] * guide[..., j]) - mu[..., i] * mu[..., j]
+    cov += smoothness * np.eye(3, dtype=np.float32)
+    slope = np.linalg.solve(cov, joint[..., None])[..., 0]
+    offset = average - (slope * mu).sum(-1)
+    return np.asarray((mean(slope) * guide).sum(-1) + mean(offset))
 
 
-def _main_parts(found: NDArray[Any]) -> NDArray[Any]:
-    """The largest connected part and others of at least a quarter of it, holes filled; uint8."""
+def _without_specks(mask: Mask) -> Mask:
+    """Parts below a twentieth of the largest are dropped, holes below a hundredth of the figure filled."""
+    found = mask.astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(found)
     if count <= 1:
-        return found
-    areas = stats[1:, cv2.CC_STAT_AREA]
-    keep = np.isin(labels, 1 + np.flatnonzero(areas >= 0.25 * areas.max())).astype(np.uint8)
-    outlines, _ = cv2.findContours(keep, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    filled = cv2.drawContours(np.zeros_like(keep), outlines, -1, 1, cv2.FILLED)
-    # Small holes are glints and eyes; large ones are real (a handle, a ring).
-    holes = filled & (1 - keep)
-    n, marks, hole_stats, _ = cv2.connectedComponentsWithStats(holes)
-    big: Any = 1 + np.flatnonzero(hole_stats[1:, cv2.CC_STAT_AREA] > 0.03 * filled.sum()) if n > 1 else []
-    return np.where(np.isin(marks, big), 0, filled).astype(np.uint8)
+        return mask
+    areas = stats[:, cv2.CC_STAT_AREA].copy()
+    areas[0] = 0
+    kept = (areas >= 0.05 * areas.max())[labels] & (labels > 0)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((~kept).astype(np.uint8))
+    holes = stats[:, cv2.CC_STAT_AREA] < 0.01 * kept.sum()
+    holes[0] = False
+    return np.asarray(kept | holes[labels])
 
 
-def _ellipse(height: int, width: int) -> Mask:
-    rows, columns = np.mgrid[0:height, 0:width]
-    r, c = ((rows + 0.5) / height - 0.5) / 0.38, ((columns + 0.5) / width - 0.5) / 0.38
-    return np.asarray(r * r + c * c <= 1)
+def sketch_foreground(ink: Field, width: float) -> Foreground:
+    """Figure of a line drawing; ink float32 (H, W) in [0, 1], width of the strokes in pixels.
+
+    Areas that the ink closes are figure or ground as a whole, by the network's judgement of them; where the outline
+    is open the network's own border is taken. The border runs along the middle of the line. A figure without
+    interior (a stick man, a plant) is the surroundings of its strokes. Never empty where there is ink.
+    """
+    small_size = fit_size(ink.shape[0], ink.shape[1], SKETCH_SIDE)
+    shrinks = max(ink.shape) > SKETCH_SIDE
+    small = cv2.resize(ink, small_size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    if shrinks:  # thin strokes must not fade
+        small = np.clip(small * max(1.0, min(2.5, max(ink.shape) / SKETCH_SIDE / width * 2)), 0, 1)
+    side = max(small.shape)
+    page = np.zeros((side, side), np.float32)
+    page[: small.shape[0], : small.shape[1]] = small
+    rough = _probability("sketch", np.dstack([page, *sketch_hints(page)]).astype(np.float32))
+    rough = rough[: small.shape[0], : small.shape[1]]
+    likely = np.clip(cv2.resize(rough, ink.shape[::-1], interpolation=cv2.INTER_CUBIC), 0, 1)
+    solid = ink > 0.4
+    mask = _by_areas(solid, likely)
+    if mask.mean() < SMALLEST_FIGURE or mask.sum() < 1.2 * (solid & mask).sum():
+        return Foreground(around_strokes(solid.astype(np.uint8), width), 0.3)
+    return Foreground(mask, float(np.abs(2 * rough - 1).mean()))
+
+
+def _by_areas(solid: Mask, likely: Field) -> Mask:
+    """Judge areas between strokes as a whole where they are clear, by pixel where not; then share out the ink."""
+    figure = likely > 0.5
+    distance = cv2.distanceTransform((~solid).astype(np.uint8), cv2.DIST_L2, 3)
+    inner = distance > NEAR_INK * max(solid.shape)
+    count, labels = cv2.connectedComponents((~solid).astype(np.uint8), connectivity=4)
+    areas = np.bincount(labels.ravel(), minlength=count)
+    asked = np.bincount(labels[inner], minlength=count)
+    votes = np.bincount(labels[inner & figure], minlength=count)
+    all_votes = np.bincount(labels[figure], minlength=count)
+    decision = np.full(count, -1)
+    for label in range(1, count):
+        if asked[label] < 0.2 * areas[label]:  # a narrow area: simple majority
+            decision[label] = int(2 * all_votes[label] > areas[label])
+        elif votes[label] <= max(0.001 * solid.size, 0.01 * asked[label]):
+            decision[label] = 0
+        elif votes[label] >= 0.85 * asked[label]:
+            decision[label] = 1
+    judged = decision[labels]
+    sides = np.where(judged < 0, figure, judged == 1)
+    # Ink goes to the nearer side, so the border runs along the line's middle.
+    _, nearest = cv2.distanceTransformWithLabels(solid.astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
+    table = np.zeros(int(nearest.max()) + 1, bool)
+    table[nearest[~solid]] = sides[~solid]
+    return np.where(solid, table[nearest], sides).astype(bool)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from functools import lru_cache
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -102,6 +103,58 @@ def edge_map(image: Image, *, longest: int = 192) -> Field:
     return np.asarray(edges > 0, dtype=np.float32)
 
 
+def sketch_page(lines: Field, side: int) -> Image:
+    """Ink float32 in [0, 1] as a white page with black lines, RGB uint8 (side, side, 3), cropped to the lines."""
+    drawn = crop_to_lines(lines.astype(np.float32), side)
+    return np.repeat((255 * (1 - drawn) + 0.5).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def photo_page(photo: Image, side: int) -> Image:
+    """A whole photo on a square, RGB uint8 (side, side, 3)."""
+    shrinks = photo.shape[0] * photo.shape[1] > side * side
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(np.ascontiguousarray(photo), (side, side), interpolation=how), dtype=np.uint8)
+
+
+class TwoTowerEmbedding:
+    """The trained network: a sketch tower and a photo tower (see models/retrieval.md)."""
+
+    def __init__(self) -> None:
+        """Loads the shipped weights. Raises WeightsError."""
+        import torch
+
+        from sketchcolor.retrieval.network import DIMENSION, SIDE, TwoTowers
+        from sketchcolor.weights import cards, load_shipped
+
+        network = TwoTowers()
+        network.load_state_dict(load_shipped("retrieval"))
+        ready: Any = network.eval().requires_grad_(False)
+        self.network: TwoTowers = ready.to(memory_format=torch.channels_last)
+        self.version = f"towers-{cards()['retrieval'].sha256[:8]}"
+        self.dimension, self.side = DIMENSION, SIDE
+
+    def photos(self, images: Sequence[Image]) -> Vectors:
+        """See `Embedding.photos`."""
+        if not images:
+            return np.zeros((0, self.dimension), np.float32)
+        return self._run(self.network.photo, [photo_page(image, self.side) for image in images])
+
+    def sketch(self, ink: Field) -> Vectors:
+        """See `Embedding.sketch`."""
+        lines = np.ascontiguousarray(ink[:, ::-1])
+        return self._run(self.network.sketch, [sketch_page(ink, self.side), sketch_page(lines, self.side)])
+
+    @staticmethod
+    def _run(tower: Any, pages: Sequence[Image]) -> Vectors:
+        import torch
+
+        batch = torch.from_numpy(np.stack(pages)).permute(0, 3, 1, 2).float() / 255
+        with torch.inference_mode():
+            found = tower(batch.contiguous(memory_format=torch.channels_last))
+        return np.ascontiguousarray(found.float().numpy())
+
+
+@lru_cache(maxsize=1)
 def default_embedding() -> Embedding:
-    """The embedding that libraries are built with."""
-    return LineDescriptor()
+    """The embedding that libraries are built with: the trained network."""
+    return TwoTowerEmbedding()

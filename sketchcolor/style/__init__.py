@@ -8,44 +8,48 @@ import cv2
 import numpy as np
 
 from sketchcolor.images import fit_size, resize
-from sketchcolor.records import Image, Labels, Match, ProgressCallback, Regions
-from sketchcolor.settings import StyleSettings
+from sketchcolor.records import Field, Image, Labels, Match, ProgressCallback, Regions
+from sketchcolor.settings import ColorSettings, painting_settings, painting_side
 
 
 def paint(
     under: Image,
+    trust: Field,
     reference: Image,
     parts: Regions,
     matches: tuple[Match, ...],
-    mode: str,
-    settings: StyleSettings,
-    side: int,
+    settings: ColorSettings,
     device: str,
     progress: ProgressCallback | None = None,
 ) -> tuple[Image, tuple[dict[str, float], ...], bool]:
     """Paint the reference's texture over an underpainting: (painting of the same size, losses, stopped).
 
-    mode: "segmented" (each part from its matched part), "global" or "laplacian". Pixels are optimised with the
-    longer side at most `side`; above that, the underpainting's own fine detail is laid over the result.
+    trust: float32 (H, W) in [0, 1], where the underpainting shows the reference itself and should be kept.
+    settings.mode: "segmented" (each part from its matched part), "global" or "laplacian". Pixels are optimised up to
+    `painting_side`; above that, the underpainting's own fine detail is laid over the result.
     """
     from sketchcolor.style.backbones import load_backbone
     from sketchcolor.style.modes import by_region, globally, laplacian, pairs_from_matches
     from sketchcolor.style.transfer import to_image
 
-    backbone = load_backbone(settings.backbone, device=device)
-    size = fit_size(under.shape[0], under.shape[1], min(side, max(under.shape[:2])))
+    how = painting_settings(settings)
+    mode = settings.mode
+    backbone = load_backbone(how.backbone, device=device)
+    size = fit_size(under.shape[0], under.shape[1], min(painting_side(settings), max(under.shape[:2])))
     small = np.asarray(resize(under, size), dtype=np.uint8)
     ratio = size[0] / under.shape[0]
     style_size = (max(1, round(reference.shape[0] * ratio)), max(1, round(reference.shape[1] * ratio)))
     style = np.asarray(resize(reference, style_size), dtype=np.uint8)
     if mode == "global":
-        outcome = globally(small, [(style, 1.0)], backbone, settings, device=device, start=small, progress=progress)
+        outcome = globally(small, [(style, 1.0)], backbone, how, device=device, start=small, progress=progress)
     elif mode == "laplacian":
-        _, outcome = laplacian(small, style, backbone, settings, device=device, start=small, progress=progress)
+        _, outcome = laplacian(small, style, backbone, how, device=device, start=small, progress=progress)
     else:
         sketch_map, reference_map = _labels(parts.sketch_map, size), _labels(parts.reference_map, style_size)
         foreground = [r.label for r in parts.sketch if r.foreground]
-        pairs = pairs_from_matches(matches, sketch_map, reference_map, foreground)
+        everything = [r.label for r in parts.reference]
+        sides = {s: [r.label for r in parts.reference if r.foreground is s] or everything for s in (True, False)}
+        pairs = pairs_from_matches(matches, sketch_map, reference_map, foreground, sides)
         outcome = by_region(
             small,
             style,
@@ -53,13 +57,21 @@ def paint(
             reference_map,
             pairs,
             backbone,
-            settings,
+            how,
             device=device,
             start=small,
+            trust=np.asarray(resize(trust, size), dtype=np.float32),
             progress=progress,
         )
     losses = tuple(_plain(entry) for entry in outcome.losses)
-    return _with_detail(to_image(outcome.image), small, under), losses, outcome.stopped
+    painting = _held(to_image(outcome.image), small, np.asarray(resize(trust, size)) * settings.hold)
+    return _with_detail(painting, small, under), losses, outcome.stopped
+
+
+def _held(painting: Image, under: Image, share: Field) -> Image:
+    """Where the underpainting is the reference itself, that share of it stays."""
+    mixed = under * share[..., None] + painting * (1 - share[..., None])
+    return np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
 
 
 def _plain(entry: Mapping[str, float]) -> dict[str, float]:

@@ -15,11 +15,19 @@ from torch import Tensor
 from sketchcolor.style.statistics import Statistics
 
 SMALL = 1e-8
+# Covariances are not judged more finely than this share of the squared mean.
+FLAT = 0.05
 
 
-def content_loss(features: Tensor, target: Tensor) -> Tensor:
-    """Squared distance of feature maps (1, C, h, w) relative to the target's squared norm."""
-    return F.mse_loss(features.float(), target.float()) / (target.float().square().mean() + SMALL)
+def content_loss(features: Tensor, target: Tensor, trust: Tensor | None = None) -> Tensor:
+    """Squared distance of feature maps (1, C, h, w) relative to the target's squared norm.
+
+    trust: (1, 1, h, w) in [0, 1], how much each place counts; None: all alike.
+    """
+    scale = target.float().square().mean() + SMALL
+    if trust is None:
+        return F.mse_loss(features.float(), target.float()) / scale
+    return ((features.float() - target.float()).square() * trust).mean() / scale
 
 
 def style_loss(ours: Statistics, target: Statistics, weights: Sequence[float]) -> Tensor:
@@ -32,18 +40,45 @@ def style_loss(ours: Statistics, target: Statistics, weights: Sequence[float]) -
         if weight == 0 or not (ours.present[region] and target.present[region]):
             continue
         goal = target.second[region]
-        total = total + weight * (ours.second[region] - goal).square().sum() / (goal.square().sum() + SMALL)
+        scale = goal.square().sum() + SMALL
         if target.mean.shape[1]:
             mean = target.mean[region]
+            # A flat region has next to no covariance; relative to that, the slightest grain would be everything.
+            scale = scale + (FLAT * mean.square().sum()) ** 2
             total = total + weight * (ours.mean[region] - mean).square().sum() / (mean.square().sum() + SMALL)
+        total = total + weight * (ours.second[region] - goal).square().sum() / scale
     return total
 
 
+# Coloured grain disturbs more than grey grain; real pictures have far less of it (weight of the colour differences).
+CHROMA_WEIGHT = 12.0
+
+
 def total_variation(image: Tensor) -> Tensor:
-    """Mean squared difference of neighbouring pixels of (1, 3, H, W)."""
+    """Mean squared difference of neighbouring pixels of (1, 3, H, W), differences of colour counted more.
+
+    With the channels' mean g at each pixel: grey part g, colour part c - g (CHROMA_WEIGHT times).
+    """
+    grey = image.mean(dim=1, keepdim=True)
+    return 3 * _roughness(grey) + CHROMA_WEIGHT * _roughness(image - grey)
+
+
+def _roughness(image: Tensor) -> Tensor:
     down = (image[..., 1:, :] - image[..., :-1, :]).square().mean() if image.shape[-2] > 1 else image.sum() * 0
     across = (image[..., 1:] - image[..., :-1]).square().mean() if image.shape[-1] > 1 else image.sum() * 0
     return down + across
+
+
+def anchor(image: Tensor, held: Tensor) -> Tensor:
+    """Mean squared distance to `held` in what must not drift: coarse colour (1/8 size) and finer hue (1/2 size).
+
+    Texture, the fine part of the brightness, stays free. Both (1, 3, H, W).
+    """
+    difference = image - held
+    coarse = F.avg_pool2d(difference, 8, ceil_mode=True, count_include_pad=False)
+    hue = difference - difference.mean(dim=1, keepdim=True)
+    fine = F.avg_pool2d(hue, 2, ceil_mode=True, count_include_pad=False)
+    return coarse.square().mean() + fine.square().mean()
 
 
 def pull_to_mean(image: Tensor) -> Tensor:

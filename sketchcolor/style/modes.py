@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from sketchcolor.records import Image, Labels, Match, ProgressCallback
+from sketchcolor.records import Field, Image, Labels, Match, ProgressCallback
 from sketchcolor.settings import StyleSettings
 from sketchcolor.style.backbones import Backbone
 from sketchcolor.style.maps import region_masks
@@ -18,6 +18,9 @@ from sketchcolor.style.transfer import Job, Outcome, Style, to_tensor, transfer
 # A matched pair has statistics of its own only where both regions cover this share of their pictures; smaller
 # ones are judged together with the rest of their side.
 SMALLEST_OWN = 0.01
+# ... and where this share of the sketch region lies on its partner once aligned. Less means the match is a guess, which
+# may lend colour but must not rule the texture.
+SUREST_OVERLAP = 0.5
 # Weight of a region's style grows with the root of its area, so that small parts count, but do not rule.
 AREA_POWER = 0.5
 
@@ -71,9 +74,13 @@ def by_region(
     *,
     device: str = "cpu",
     start: Image | None = None,
+    trust: Field | None = None,
     progress: ProgressCallback | None = None,
 ) -> Outcome:
-    """Each group of content labels takes the style of its group of style labels (Batchu et al. 2017, section 5)."""
+    """Each group of content labels takes the style of its group of style labels (Batchu et al. 2017, section 5).
+
+    trust: float32 (H, W) in [0, 1], how much of the content is to be kept at each place.
+    """
     masks = region_masks(content_map, [p[0] for p in pairs], device)
     areas = masks.flatten(1).mean(1)
     weights = (areas**AREA_POWER / (areas**AREA_POWER).sum()).tolist()
@@ -83,32 +90,39 @@ def by_region(
         styles=[Style(to_tensor(style, device), region_masks(style_map, [p[1] for p in pairs], device))],
         region_weights=weights,
         contents=[to_tensor(content, device)],
+        trust=None if trust is None else torch.from_numpy(np.ascontiguousarray(trust))[None, None].to(device),
     )
     return transfer(job, backbone, settings, progress=progress)
 
 
 def pairs_from_matches(
-    matches: Sequence[Match], content_map: Labels, style_map: Labels, foreground: Sequence[int]
+    matches: Sequence[Match],
+    content_map: Labels,
+    style_map: Labels,
+    foreground: Sequence[int],
+    style_sides: Mapping[bool, Sequence[int]],
 ) -> list[tuple[list[int], list[int]]]:
-    """Groups for `by_region` from matches: pairs large enough on both sides alone, the rest of each side together.
+    """Groups for `by_region` from matches: sure pairs large enough on both sides alone, the rest side with side.
 
-    `foreground`: content labels that are foreground.
+    The rest of a side takes the style of the whole side of the reference. `foreground`: content labels that are
+    foreground; any side is known by them.
     """
     content_areas = np.bincount(content_map.ravel(), minlength=2) / content_map.size
     style_areas = np.bincount(style_map.ravel(), minlength=2) / style_map.size
     groups: dict[int, list[int]] = {}
+    rest: dict[bool, set[int]] = {True: set(), False: set()}
     for match in matches:
-        groups.setdefault(match.reference, []).append(match.sketch)
+        if 1 - match.terms.get("overlap", 0.0) >= SUREST_OVERLAP:
+            groups.setdefault(match.reference, []).append(match.sketch)
+        else:
+            rest[match.sketch in foreground].add(match.sketch)
     pairs: list[tuple[list[int], list[int]]] = []
-    rest: dict[bool, tuple[set[int], set[int]]] = {True: (set(), set()), False: (set(), set())}
     for reference, sketch in groups.items():
         if min(content_areas[sketch].sum(), style_areas[reference]) >= SMALLEST_OWN:
             pairs.append((sketch, [reference]))
         else:
-            ours, theirs = rest[sketch[0] in foreground]
-            ours.update(sketch)
-            theirs.add(reference)
-    pairs += [(sorted(ours), sorted(theirs)) for ours, theirs in rest.values() if ours]
+            rest[sketch[0] in foreground].update(sketch)
+    pairs += [(sorted(ours), list(style_sides[side])) for side, ours in rest.items() if ours]
     return pairs
 
 

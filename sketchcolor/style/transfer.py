@@ -19,7 +19,7 @@ from sketchcolor.errors import SketchColorError
 from sketchcolor.records import Image, Progress, ProgressCallback
 from sketchcolor.settings import StyleSettings
 from sketchcolor.style.backbones import Backbone
-from sketchcolor.style.losses import box_penalty, content_loss, pull_to_mean, style_loss, total_variation
+from sketchcolor.style.losses import anchor, box_penalty, content_loss, pull_to_mean, style_loss, total_variation
 from sketchcolor.style.statistics import Statistics, index_regions, statistics
 
 BOX_WEIGHT = 10.0
@@ -44,7 +44,8 @@ class Job:
     start: (1, 3, H, W) in [0, 1], where the pixels begin. masks: (R, H, W), the regions of the picture to be made;
     region r takes the style of region r of each style. region_weights: how much each region's style counts.
     contents: pictures (1, 3, H, W) whose features are to be kept: the n-th at the n-th content layer, a single one
-    at all of them, none for no content loss.
+    at all of them, none for no content loss. trust: (1, 1, H, W) in [0, 1], how much of the content is to be kept at
+    each place; None: all alike.
     """
 
     start: Tensor
@@ -52,6 +53,7 @@ class Job:
     styles: Sequence[Style]
     region_weights: Sequence[float]
     contents: Sequence[Tensor] = ()
+    trust: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,8 @@ class _Loop:
     ) -> None:
         self.job, self.backbone, self.settings, self.goals = job, backbone, settings, goals
         self.style_layers = layers[0]
+        keeps = settings.anchor_weight > 0 and len(job.contents) == 1
+        self.held = _resize(job.contents[0], size) if keeps else None
         wanted = [*self.style_layers, *goals.content]
         self.layers = tuple(dict.fromkeys(wanted))
         masks = job.masks
@@ -175,6 +179,10 @@ class _Loop:
                 k: (f.shape[-2], f.shape[-1])
                 for k, f in backbone(job.start.new_zeros(1, 3, *size), self.layers).items()
             }
+        self.trust: dict[str, Tensor | None] = {
+            layer: None if job.trust is None else F.adaptive_avg_pool2d(job.trust, shapes[layer])
+            for layer in goals.content
+        }
         self.regions = {layer: index_regions(masks, shapes[layer]) for layer in self.style_layers}
 
     def terms(self, image: Tensor) -> dict[str, Tensor]:
@@ -188,12 +196,14 @@ class _Loop:
                 style = style + weight * style_loss(ours, targets[layer], self.job.region_weights)
         terms = {"style": s.style_weight * style / len(self.style_layers)}
         if self.goals.content:
-            pairs = [content_loss(features[k], goal) for k, goal in self.goals.content.items()]
+            pairs = [content_loss(features[k], goal, self.trust[k]) for k, goal in self.goals.content.items()]
             terms["content"] = s.content_weight * torch.stack(pairs).mean()
         if s.tv_weight:
             terms["tv"] = s.tv_weight * total_variation(image)
         if s.pull_weight:
             terms["pull"] = s.pull_weight * pull_to_mean(image)
+        if self.held is not None:
+            terms["anchor"] = s.anchor_weight * anchor(image, self.held)
         terms["box"] = BOX_WEIGHT * box_penalty(image)
         return terms
 

@@ -26,7 +26,7 @@ def find_pictures(folders: Iterable[Path]) -> list[Path]:
     return sorted(p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
 
 
-def load_pictures(paths: Sequence[Path], *, longest: int = 256) -> list[NDArray[np.uint8]]:
+def load_pictures(paths: Sequence[Path], *, longest: int = 256, quiet: bool = False) -> list[NDArray[np.uint8]]:
     """RGB uint8 pictures with their longer side at most `longest` px; unreadable files are left out."""
     pictures = []
     for number, path in enumerate(paths, 1):
@@ -38,7 +38,7 @@ def load_pictures(paths: Sequence[Path], *, longest: int = 256) -> list[NDArray[
             size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
             picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
         pictures.append(np.ascontiguousarray(picture[..., ::-1]))
-        if number % 500 == 0 or number == len(paths):
+        if not quiet and (number % 500 == 0 or number == len(paths)):
             say(f"\rreading pictures {number}/{len(paths)}", end="" if number < len(paths) else "\n")
     return pictures
 

@@ -1,0 +1,131 @@
+"""How well figure is told from ground: `python -m benchmarks.foreground --masks DIR --lineart DIR`.
+
+Photos: the held-out pictures of each saliency set (fixed list in the training program), network against GrabCut: mean
+IoU, max F (beta^2 = 0.3, on the mask), mean absolute error. Sketches: outlines drawn from held-out masks with 0 to
+30 % left out, and OpenMoji's line drawings against their filled silhouette, network against gap closing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.tables import parser, show
+from sketchcolor import read_image
+from sketchcolor.lines import find_lines
+from sketchcolor.records import Field, Image, Mask
+from sketchcolor.regions import classical, foreground
+from sketchcolor.training import drawings
+from sketchcolor.training.foreground import load_masks
+
+SIDE = 320
+
+
+def measures(ours: Mask, truth: Mask) -> tuple[float, float, float]:
+    """(IoU, F with beta^2 = 0.3, mean absolute error)."""
+    both = float((ours & truth).sum())
+    precision, recall = both / max(1, ours.sum()), both / max(1, truth.sum())
+    f = 1.3 * precision * recall / max(1e-9, 0.3 * precision + recall)
+    return both / max(1, (ours | truth).sum()), f, float((ours != truth).mean())
+
+
+def photos(options: Any) -> None:
+    methods: dict[str, Callable[[Image], Any]] = {
+        "GrabCut": classical.photo_by_grabcut,
+        "network": foreground.photo_foreground,
+    }
+    rows = []
+    for name, samples in load_masks(options.masks, held=True).items():
+        for method, segment in methods.items():
+            start = time.perf_counter()
+            values = [measures(segment(picture).mask, mask > 127) for picture, mask in samples]
+            seconds = (time.perf_counter() - start) / len(samples)
+            mean = np.mean(values, axis=0)
+            rows.append(
+                {
+                    "set": name,
+                    "pictures": len(samples),
+                    "method": method,
+                    "IoU": mean[0],
+                    "F": mean[1],
+                    "MAE": mean[2],
+                    "s": seconds,
+                }
+            )
+    show("photos, held out", rows, options.out)
+
+
+METHODS: dict[str, Callable[[Field, float], Any]] = {
+    "gap closing": classical.sketch_by_closing,
+    "network": foreground.sketch_foreground,
+}
+
+
+def open_outlines(options: Any) -> None:
+    samples = [s for part in load_masks(options.masks, held=True).values() for s in part]
+    rows = []
+    for share in (0.0, 0.05, 0.1, 0.2, 0.3):
+        found: dict[str, list[float]] = {name: [] for name in METHODS}
+        rng = np.random.default_rng(7)
+        for picture, mask in samples[:120]:
+            moved, shown = drawings.place(mask, picture, SIDE, rng)
+            figure = drawings.simplify(moved, rng)
+            if not 0.02 < figure.mean() < 0.9:
+                continue
+            ink = drawings.outline_drawing(figure, shown, rng, open_share=share).astype(np.float32)
+            for name, segment in METHODS.items():
+                found[name].append(measures(segment(ink, 3.0).mask, figure > 0)[0])
+        rows.append({"outline left out": share, **{name: float(np.mean(v)) for name, v in found.items()}})
+    show("sketches: open outlines, IoU", rows, options.out)
+
+
+def openmoji(options: Any) -> None:
+    found: dict[str, list[float]] = {name: [] for name in METHODS}
+    names = sorted((options.lineart / "line").glob("*.png"))[:: options.every]
+    for path in names:
+        color = read_image(options.lineart / "color" / path.name)
+        truth = silhouette(color)
+        drawing = find_lines(read_image(path, drawing=True))
+        for name, segment in METHODS.items():
+            found[name].append(measures(segment(drawing.ink, drawing.width).mask, truth)[0])
+    rows = [
+        {
+            "method": name,
+            "drawings": len(v),
+            "mean IoU": float(np.mean(v)),
+            "median IoU": float(np.median(v)),
+            "below 0.8": float(np.mean(np.array(v) < 0.8)),
+        }
+        for name, v in found.items()
+    ]
+    show("sketches: OpenMoji lines against their silhouette", rows, options.out)
+
+
+def silhouette(color: Image) -> NDArray[np.bool_]:
+    """All that is painted, holes filled."""
+    painted = (color.min(axis=2) < 245).astype(np.uint8)
+    outlines, _ = cv2.findContours(painted, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(np.zeros_like(painted), outlines, -1, 1, cv2.FILLED) > 0)
+
+
+def main() -> None:
+    made = parser(__doc__)
+    made.add_argument("--masks", type=Path, help="folder with ecssd, weizmann, ccp")
+    made.add_argument("--lineart", type=Path, help="OpenMoji: folder with line and color")
+    made.add_argument("--every", type=int, default=3, help="every n-th OpenMoji drawing")
+    options = made.parse_args()
+    if options.masks:
+        photos(options)
+        open_outlines(options)
+    if options.lineart:
+        openmoji(options)
+
+
+if __name__ == "__main__":
+    main()

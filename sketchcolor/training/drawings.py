@@ -1,0 +1,115 @@
+"""Line drawings made from masks and pictures, with the figure known: training data without limit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def place(mask: Array, picture: Array, side: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Figure and picture turned, scaled and shifted on a page of `side` px; the figure may run off it."""
+    rows, columns = np.nonzero(mask > 127)
+    extent = max(int(np.ptp(rows)), int(np.ptp(columns)), 8)
+    scale = side * rng.uniform(0.35, 0.9) / extent
+    if rng.random() < 0.15:
+        scale *= rng.uniform(1.1, 1.6)
+    angle = rng.normal(0, 10)
+    matrix = cv2.getRotationMatrix2D((float(columns.mean()), float(rows.mean())), angle, scale)
+    matrix[:, :2] = matrix[:, :2] @ np.diag(rng.uniform(0.85, 1.18, 2))
+    centre = matrix[:, :2] @ np.array([columns.mean(), rows.mean()])
+    matrix[:, 2] = side / 2 + rng.normal(0, 0.08, 2) * side - centre
+    if rng.random() < 0.5:
+        matrix[0] = -matrix[0] + np.array([0, 0, side - 1])
+    size = (side, side)
+    moved = cv2.warpAffine(mask, matrix, size, flags=cv2.INTER_LINEAR, borderValue=0)
+    shown = cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return moved, shown
+
+
+def simplify(mask: Array, rng: np.random.Generator) -> Array:
+    """The figure as a person simplifies it: smoothed outline."""
+    blur = rng.uniform(0.8, 4.0)
+    return (cv2.GaussianBlur(mask, (0, 0), blur) > 127).astype(np.uint8)
+
+
+def outline_drawing(figure: Array, picture: Array, rng: np.random.Generator, *, open_share: float = 0.0) -> Array:
+    """Ink float32 in [0, 1] of a figure's outline and some inner edges, drawn by an unsteady hand.
+
+    figure: uint8 0/1. open_share: share of the outline that is left out, in a few gaps.
+    """
+    side = figure.shape[0]
+    canvas = np.zeros((side * 2, side * 2), np.uint8)
+    width = int(rng.integers(2, 7))
+    outlines, _ = cv2.findContours(figure, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    doubled = rng.random() < 0.25
+    for outline in outlines:
+        points = outline[:, 0].astype(np.float32)
+        if len(points) < 12:
+            continue
+        for _ in range(2 if doubled else 1):
+            _draw_closed(canvas, points, width, rng, open_share)
+    inner = _inner_edges(figure, picture, rng)
+    ink = cv2.resize(canvas, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    if inner is not None:
+        ink = np.maximum(ink, inner)
+    if rng.random() < 0.2:  # a line of the ground, or a stray mark
+        _draw_stray(canvas, width, rng)
+        ink = np.maximum(ink, cv2.resize(canvas, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32) / 255)
+    return np.clip(ink * rng.uniform(1.0, 1.5), 0, 1)
+
+
+def _draw_closed(canvas: Array, points: Array, width: int, rng: np.random.Generator, open_share: float) -> None:
+    count = len(points)
+    keep = np.ones(count, bool)
+    if open_share > 0:
+        gaps = int(rng.integers(1, 6))
+        for _ in range(gaps):
+            length = int(count * open_share / gaps)
+            start = int(rng.integers(count))
+            keep[np.arange(start, start + length) % count] = False
+    tremor = rng.normal(0, 1, (count // 15 + 3, 2))
+    at = np.linspace(0, len(tremor) - 1, count)
+    shift = np.stack([np.interp(at, np.arange(len(tremor)), tremor[:, i]) for i in range(2)], 1)
+    points = points + shift * rng.uniform(0.0, 1.6)
+    # Strokes: runs of kept points, each with its own small offset, so that ends do not quite meet.
+    breaks = np.sort(rng.choice(count, int(rng.integers(1, 7)), replace=False))
+    for run in np.split(np.roll(np.arange(count), -int(breaks[0])), breaks[1:] - breaks[0]):
+        run = run[keep[run]]
+        for piece in np.split(run, np.flatnonzero(np.abs(np.diff(run)) > 1) + 1):
+            if len(piece) < 3:
+                continue
+            moved = points[piece] + rng.normal(0, 0.7, 2)
+            line = np.round(moved * 2 * 16).astype(np.int32)
+            cv2.polylines(canvas, [line[:, None]], False, 255, width, cv2.LINE_AA, 4)
+
+
+def _inner_edges(figure: Array, picture: Array, rng: np.random.Generator) -> Array | None:
+    if rng.random() < 0.15:
+        return None
+    grey = cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (0, 0), rng.uniform(0.8, 2.5))
+    edges = cv2.Canny(grey, 30, int(rng.integers(60, 180)))
+    edges[cv2.erode(figure, np.ones((5, 5), np.uint8)) == 0] = 0
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(edges)
+    keep = stats[:, cv2.CC_STAT_AREA] >= rng.integers(8, 60)
+    keep[0] = False
+    keep &= rng.random(count) < rng.uniform(0.3, 1.0)
+    drawn = (keep[labels] * 255).astype(np.uint8)
+    if rng.random() < 0.6:
+        drawn = cv2.dilate(drawn, np.ones((2, 2), np.uint8))
+    return cv2.GaussianBlur(drawn, (0, 0), 0.5).astype(np.float32) / 255
+
+
+def _draw_stray(canvas: Array, width: int, rng: np.random.Generator) -> None:
+    side = canvas.shape[0]
+    if rng.random() < 0.5:
+        y = int(rng.uniform(0.6, 0.95) * side)
+        cv2.line(canvas, (0, y), (side, y + int(rng.normal(0, 6))), 255, width, cv2.LINE_AA)
+        return
+    start = rng.integers(0, side, 2)
+    end = start + rng.normal(0, side / 8, 2).astype(int)
+    cv2.line(canvas, tuple(map(int, start)), tuple(map(int, end)), 255, width, cv2.LINE_AA)

@@ -1,0 +1,332 @@
+"""How `models/retrieval.safetensors` was made: `python -m sketchcolor.training.retrieval`.
+
+Both towers start from an ImageNet network (the teacher) and are trained together, after the idea of Liu et al. 2019
+("Semantic-aware knowledge preservation"): what a thing *is* comes from the teacher and must not be forgotten, what
+it looks like in lines comes from the sketches.
+
+- Contrast: a drawing is near its own photo and photos of its class, far from all others (temperature TEMPERATURE).
+- Knowledge: from the drawing as from the photo, the teacher's judgement of the photo (1000 soft classes) must be
+  predictable. Classes that no sketch shows are still told apart in this way.
+- Variety: thousands of photos without sketches give drawings too (edges, thinned, warped, broken), and pictures with
+  their line drawing (OpenMoji) give pairs of another hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sketchcolor.retrieval.embedding import photo_page, sketch_page
+from sketchcolor.retrieval.network import KIND, SIDE, TwoTowers
+from sketchcolor.training import common
+
+TEMPERATURE = 0.07
+SOFTNESS = 2.0
+MOVING_AVERAGE = 0.997
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A drawing (None: to be made from the photo) and photos that show it; the first is its own."""
+
+    drawing: int | None
+    photos: tuple[int, ...]
+    label: int
+
+
+class Data:
+    """All pictures in memory, and pairs of them."""
+
+    def __init__(self, sketches: Path | None, photos: list[Path], lineart: Path | None) -> None:
+        self.drawings: list[Picture] = []
+        self.photos: list[Picture] = []
+        self.pairs: list[Pair] = []
+        self.loose: list[Pair] = []
+        label = 0
+        if sketches is not None:
+            for folder in sorted((sketches / "sketch").iterdir()):
+                own = self._add(self.photos, sorted((sketches / "photo" / folder.name).glob("*")))
+                names = {p.stem: i for p, i in own}
+                for path, number in self._add(self.drawings, sorted(folder.glob("*"))):
+                    mine = names.get(path.stem.rsplit("-", 1)[0])
+                    rest = tuple(i for i in names.values() if i != mine)
+                    self.pairs.append(Pair(number, ((mine,) if mine is not None else ()) + rest, label))
+                label += 1
+        if lineart is not None:
+            colored = {p.stem: i for p, i in self._add(self.photos, sorted((lineart / "color").glob("*")))}
+            for path, number in self._add(self.drawings, sorted((lineart / "line").glob("*"))):
+                if path.stem in colored:
+                    self.loose.append(Pair(number, (colored[path.stem],), label))
+                    label += 1
+        for _, number in self._add(self.photos, common.find_pictures(photos)):
+            self.loose.append(Pair(None, (number,), label))
+            label += 1
+
+    @staticmethod
+    def _add(store: list[Picture], paths: list[Path]) -> list[tuple[Path, int]]:
+        found = []
+        for path in paths:
+            picture = common.load_pictures([path], longest=192, quiet=True)
+            if picture:
+                found.append((path, len(store)))
+                store.append(picture[0])
+        return found
+
+
+def redraw(lines: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    """The same drawing by another hand: turned, bent, thicker or thinner, broken, cut by the page."""
+    height, width = lines.shape
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), rng.normal(0, 8), rng.uniform(0.85, 1.0))
+    matrix[:, :2] *= rng.uniform(0.85, 1.15, (2, 1))
+    matrix[:, 1] += rng.normal(0, 0.06, 2)
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+    bend = [cv2.GaussianBlur(rng.normal(0, 1, lines.shape).astype(np.float32), (0, 0), 9) * 60 for _ in range(2)]
+    x = matrix[0, 0] * columns + matrix[0, 1] * rows + matrix[0, 2] + bend[0]
+    y = matrix[1, 0] * columns + matrix[1, 1] * rows + matrix[1, 2] + bend[1]
+    out = cv2.remap(lines.astype(np.float32), x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR)
+    if rng.random() < 0.4:
+        out = cv2.dilate(out, np.ones((2, 2), np.uint8))
+    for _ in range(int(rng.integers(0, 4))):
+        top, left = rng.integers(0, height), rng.integers(0, width)
+        out[top : top + rng.integers(6, 30), left : left + rng.integers(6, 30)] = 0
+    if rng.random() < 0.1:
+        cut = int(rng.uniform(0.35, 0.6) * width)
+        out[:, cut:] = 0
+    return out[:, ::-1] if rng.random() < 0.5 else out
+
+
+def draw_from_photo(photo: Picture, rng: np.random.Generator) -> NDArray[Any]:
+    """Lines that a person might draw of a photo, roughly: edges at a random coarseness and threshold."""
+    blurred = cv2.GaussianBlur(photo, (0, 0), rng.uniform(1.0, 3.0))
+    grey = cv2.cvtColor(blurred, cv2.COLOR_RGB2GRAY)
+    if rng.random() < 0.5:
+        slope = np.abs(cv2.Sobel(grey, cv2.CV_32F, 1, 0)) + np.abs(cv2.Sobel(grey, cv2.CV_32F, 0, 1))
+        high = float(np.quantile(slope, rng.uniform(0.85, 0.96)))
+        edges = cv2.Canny(grey, 0.4 * high, max(high, 10.0)).astype(np.float32) / 255
+    else:
+        fine = grey.astype(np.float32)
+        coarse = cv2.GaussianBlur(fine, (0, 0), 2.0)
+        edges = np.clip((coarse - fine) / rng.uniform(3, 10), 0, 1)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((edges > 0.5).astype(np.uint8))
+    keep = stats[:, cv2.CC_STAT_AREA] >= rng.integers(8, 40)
+    keep[0] = False
+    edges = edges * keep[labels]
+    return cv2.dilate(edges, np.ones((2, 2), np.uint8)) if count > 1 else edges
+
+
+def vary_photo(photo: Picture, rng: np.random.Generator) -> Picture:
+    """A photo cropped, mirrored and recoloured."""
+    height, width = photo.shape[:2]
+    part = rng.uniform(0.75, 1.0, 2)
+    rows, columns = int(part[0] * height), int(part[1] * width)
+    top, left = rng.integers(0, height - rows + 1), rng.integers(0, width - columns + 1)
+    photo = photo[top : top + rows, left : left + columns]
+    if rng.random() < 0.5:
+        photo = photo[:, ::-1]
+    values: NDArray[Any] = photo.astype(np.float32)
+    if rng.random() < 0.15:
+        values = np.repeat(values.mean(2, keepdims=True), 3, axis=2)
+    values = (values - 128) * rng.uniform(0.7, 1.2) + 128 + rng.normal(0, 12, 3)
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+def contrast_loss(sketches: Tensor, photos: Tensor, labels: Tensor) -> Tensor:
+    """Supervised contrast (Khosla et al. 2020) between drawings and photos, both ways, own photo counted double."""
+    logits = sketches @ photos.T / TEMPERATURE
+    positive = (labels[:, None] == labels[None]).float() + torch.eye(len(labels))
+    positive = positive / positive.sum(1, keepdim=True)
+    ours = -(positive * F.log_softmax(logits, 1)).sum(1).mean()
+    theirs = -(positive * F.log_softmax(logits.T, 1)).sum(1).mean()
+    return (ours + theirs) / 2
+
+
+def mean_average_precision(queries: Tensor, gallery: Tensor, wanted: Tensor, classes: Tensor) -> float:
+    """mAP@all of queries (Q, D) over a gallery (G, D) by class."""
+    order = (queries @ gallery.T).argsort(dim=1, descending=True)
+    hits = (classes[order] == wanted[:, None]).float()
+    precision = hits.cumsum(1) / torch.arange(1, hits.shape[1] + 1)
+    return float(((precision * hits).sum(1) / hits.sum(1)).mean())
+
+
+def teacher_judgements(teacher: nn.Module, photos: list[Picture], cache: Path) -> Tensor:
+    """The teacher's logits (N, 1000) for each photo at 192 px, float32; kept in `cache`."""
+    if cache.exists():
+        kept: Tensor = torch.load(cache, weights_only=True)["logits"]
+        return kept
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    found = []
+    with torch.inference_mode():
+        for start in range(0, len(photos), 32):
+            batch = common.to_tensor([cv2.resize(p, (192, 192)) for p in photos[start : start + 32]])
+            found.append(teacher((batch - mean) / std))
+            common.say(f"\rteacher {start}/{len(photos)}", end="")
+    logits = torch.cat(found)
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"logits": logits.clone()}, cache)
+    return logits
+
+
+@torch.inference_mode()
+def settle(towers: TwoTowers, pages: list[Picture], photos: list[Picture]) -> None:
+    """Measure each tower's centre on training pictures, and the axes along which the photos' classes differ (PCA)."""
+    towers.eval()
+    for tower, pictures in ((towers.sketch, pages), (towers.photo, photos)):
+        looks, kinds = [], []
+        for start in range(0, len(pictures), 50):
+            features = tower.features(common.to_tensor(pictures[start : start + 50]))
+            looks.append(tower.look(features))
+            kinds.append(tower.kind(features))
+        tower.look_centre.copy_(torch.cat(looks).mean(0))
+        tower.kind_centre.copy_(torch.cat(kinds).mean(0))
+    centred = torch.cat(kinds) - towers.photo.kind_centre
+    _, _, axes = torch.linalg.svd(F.normalize(centred, dim=1), full_matrices=False)
+    for tower in (towers.sketch, towers.photo):
+        tower.kind_axes.copy_(axes[:KIND].T)
+
+
+class Evaluation:
+    """Sketches and photos of classes that training never sees."""
+
+    def __init__(self, root: Path) -> None:
+        data = Data(root, [], None)
+        self.sketches = [sketch_page(1 - d[..., 0].astype(np.float32) / 255, SIDE) for d in data.drawings]
+        self.photos = [photo_page(p, SIDE) for p in data.photos]
+        self.sketch_labels = torch.tensor([p.label for p in data.pairs])
+        owner: dict[int, int] = {}
+        for pair in data.pairs:
+            owner.update(dict.fromkeys(pair.photos, pair.label))
+        self.photo_labels = torch.tensor([owner[i] for i in range(len(self.photos))])
+
+    def __call__(self, towers: TwoTowers) -> float:
+        towers.eval()
+        with torch.inference_mode():
+            ours, theirs = (
+                torch.cat([tower(common.to_tensor(pages[i : i + 50])) for i in range(0, len(pages), 50)])
+                for tower, pages in ((towers.sketch, self.sketches), (towers.photo, self.photos))
+            )
+        towers.train()
+        return mean_average_precision(ours, theirs, self.sketch_labels, self.photo_labels)
+
+
+def train(options: argparse.Namespace) -> None:
+    from safetensors.torch import load_file
+    from torchvision.models import squeezenet1_0
+
+    common.seed_everything(options.seed)
+    data = Data(options.sketches, options.photos, options.lineart)
+    common.say(f"{len(data.pairs)} drawn pairs, {len(data.loose)} others")
+    teacher = squeezenet1_0()
+    teacher.load_state_dict({k: v.float() for k, v in load_file(str(options.teacher)).items()})
+    teacher.eval().requires_grad_(False)
+    judged = teacher_judgements(teacher, data.photos, options.work / "teacher-logits.pt")
+    towers = TwoTowers()
+    for tower in (towers.sketch, towers.photo):
+        tower.trunk.load_state_dict(teacher.features.state_dict())
+        tower.classifier.load_state_dict(teacher.classifier[1].state_dict())
+    towers.to(memory_format=torch.channels_last)
+    averaged = copy.deepcopy(towers).eval()
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": towers.sketch.trunk.parameters(), "peak": options.rate},
+            {"params": towers.photo.trunk.parameters(), "peak": options.rate * 0.25},
+            {
+                "params": [*towers.sketch.classifier.parameters(), *towers.photo.classifier.parameters()],
+                "peak": options.rate * 0.25,
+            },
+            {"params": [*towers.sketch.head.parameters(), *towers.photo.head.parameters()], "peak": 4 * options.rate},
+        ],
+        weight_decay=0.02,
+    )
+    parts = {"towers": towers, "averaged": averaged, "optimiser": optimiser}
+    run = common.Run(options.work, "retrieval", options.steps, parts, save_every=200)
+    by_label = defaultdict(list)
+    for pair in data.pairs:
+        by_label[pair.label].append(pair)
+
+    def make(step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        rng = np.random.default_rng((options.seed, step))
+        labels = rng.choice(sorted(by_label), options.batch // 3, replace=False)
+        chosen = [by_label[label][i] for label in labels for i in rng.choice(len(by_label[label]), 2, replace=False)]
+        chosen += [data.loose[i] for i in rng.choice(len(data.loose), options.batch - len(chosen), replace=False)]
+        pages, photos, targets = [], [], []
+        for pair in chosen:
+            own = pair.photos[0] if rng.random() < 0.7 else pair.photos[rng.integers(len(pair.photos))]
+            if pair.drawing is None:
+                lines = draw_from_photo(data.photos[own], rng)
+            else:
+                lines = 1 - data.drawings[pair.drawing][..., 0].astype(np.float32) / 255
+            pages.append(sketch_page(redraw(lines, rng), SIDE))
+            photos.append(photo_page(vary_photo(data.photos[own], rng), SIDE))
+            targets.append(own)
+        return (
+            common.to_tensor(pages),
+            common.to_tensor(photos),
+            torch.tensor([p.label for p in chosen]),
+            judged[targets],
+        )
+
+    clean_pages = [sketch_page(1 - d[..., 0].astype(np.float32) / 255, SIDE) for d in data.drawings[::2]]
+    clean_photos = [photo_page(p, SIDE) for p in data.photos[::3]]
+    evaluate = Evaluation(options.validation) if options.validation else None
+    average: dict[str, float] = {}
+    for step, (pages, photos, labels, logits) in common.prefetch(make, run.resume(), options.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = common.cosine_rate(step, options.steps, group["peak"], warm_up=100)
+        seen = [towers.sketch.features(pages), towers.photo.features(photos)]
+        contrast = contrast_loss(towers.sketch.look(seen[0]), towers.photo.look(seen[1]), labels)
+        soft = F.softmax(logits / SOFTNESS, dim=1)
+        knowledge = pages.new_zeros(())
+        for features, tower in zip(seen, (towers.sketch, towers.photo), strict=True):
+            judgement = tower.kind(F.dropout(features, 0.3))
+            knowledge = knowledge + F.kl_div(F.log_softmax(judgement / SOFTNESS, 1), soft, reduction="batchmean")
+        loss = contrast + options.knowledge * knowledge
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        with torch.no_grad():
+            decay = min(MOVING_AVERAGE, (step + 1) / (step + 10))
+            for slow, fast in zip(averaged.parameters(), towers.parameters(), strict=True):
+                slow.lerp_(fast, 1 - decay)
+        for key, value in (("contrast", float(contrast)), ("knowledge", float(knowledge))):
+            average[key] = 0.97 * average.get(key, value) + 0.03 * value
+        if evaluate is not None and (step + 1) % options.validate_every == 0:
+            settle(averaged, clean_pages, clean_photos)
+            average["unseen_map"] = evaluate(averaged)
+        run.report(step, average, every=25)
+    settle(averaged, clean_pages, clean_photos)
+    options.out.mkdir(parents=True, exist_ok=True)
+    common.release(averaged, options.out / "retrieval.safetensors", {"name": "retrieval"})
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m sketchcolor.training.retrieval", description=__doc__)
+    made.add_argument("--sketches", type=Path, required=True, help="folder with sketch/CLASS and photo/CLASS")
+    made.add_argument("--photos", type=Path, nargs="*", default=[], help="folders of pictures without sketches")
+    made.add_argument("--lineart", type=Path, help="folder with line/NAME and color/NAME")
+    made.add_argument("--teacher", type=Path, required=True, help="SqueezeNet v1.0 weights (safetensors)")
+    made.add_argument("--validation", type=Path, help="as --sketches, of other classes: for choosing only")
+    made.add_argument("--validate-every", type=int, default=200)
+    made.add_argument("--out", type=Path, default=Path("models"))
+    made.add_argument("--work", type=Path, default=Path("training-retrieval"))
+    made.add_argument("--steps", type=int, default=2400)
+    made.add_argument("--batch", type=int, default=36, help="pairs a step; two thirds drawn by people")
+    made.add_argument("--rate", type=float, default=4e-4)
+    made.add_argument("--knowledge", type=float, default=0.3, help="weight of the teacher's judgement")
+    made.add_argument("--seed", type=int, default=0)
+    return made
+
+
+if __name__ == "__main__":
+    train(parser().parse_args())

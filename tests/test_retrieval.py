@@ -1,0 +1,216 @@
+"""The library: building, changing, searching, and what goes wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, draw_disc, photo_of_disc
+
+from sketchcolor.errors import ImageError, LibraryError
+from sketchcolor.images import save_image
+from sketchcolor.retrieval import build
+from sketchcolor.retrieval.embedding import LineDescriptor, crop_to_lines, default_embedding
+from sketchcolor.retrieval.library import Library
+from sketchcolor.retrieval.store import INDEX, TABLE, Store
+
+
+@pytest.fixture
+def library(tmp_path, pictures):
+    Library.build(pictures, tmp_path / "lib")
+    return Library.open(tmp_path / "lib")
+
+
+@pytest.mark.parametrize("make", [LineDescriptor, default_embedding])
+def test_embeddings_are_unit_vectors_of_the_stated_length(make):
+    embedding = make()
+    ink = (draw_disc()[..., 0] < 128).astype(np.float32)
+    for vectors, count in ((embedding.photos([photo_of_disc(), photo_of_disc(90)]), 2), (embedding.sketch(ink), 2)):
+        assert vectors.shape == (count, embedding.dimension) and vectors.dtype == np.float32
+        assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
+    assert embedding.photos([]).shape == (0, embedding.dimension)
+
+
+def test_the_place_and_size_of_a_drawing_hardly_matter():
+    small = (draw_disc(200, (50, 60), 30, 2)[..., 0] < 128).astype(np.float32)
+    large = (draw_disc(200, (110, 100), 60, 4)[..., 0] < 128).astype(np.float32)
+    a, b = default_embedding().sketch(small)[0], default_embedding().sketch(large)[0]
+    assert float(a @ b) > 0.9
+
+
+def test_crop_of_an_empty_page_is_empty():
+    assert crop_to_lines(np.zeros((40, 50), np.float32), 32).sum() == 0
+
+
+def test_build_finds_all_and_search_ranks_them(library, pictures):
+    assert len(library) == 8
+    hits = library.search(draw_disc(), k=5)
+    assert [h.rank for h in hits] == [1, 2, 3, 4, 5]
+    assert all(a.score >= b.score for a, b in zip(hits, hits[1:], strict=False))
+    assert all(h.path.startswith(str(pictures)) for h in hits)
+    assert len(library.search(draw_disc(), k=100)) == 8
+
+
+def test_building_again_reads_nothing_that_has_not_changed(tmp_path, pictures, monkeypatch):
+    Library.build(pictures, tmp_path / "lib")
+    save_image(pictures / "new.png", photo_of_disc(seed=99))
+    save_image(pictures / "p1.png", photo_of_disc(radius=50, seed=98))
+    (pictures / "p2.png").unlink()
+    read = []
+    real = build.read_image
+    monkeypatch.setattr(build.embed_batch, "__defaults__", (lambda p: read.append(p.name) or real(p),))
+    report = Library.build(pictures, tmp_path / "lib")
+    assert sorted(read) == ["new.png", "p1.png"]
+    assert (report.added, report.updated, report.unchanged, report.removed, report.total) == (1, 1, 6, 1, 8)
+
+
+def test_unreadable_files_are_skipped_with_a_reason(tmp_path, pictures):
+    (pictures / "text.png").write_text("no picture")
+    (pictures / "empty.jpg").write_bytes(b"")
+    (pictures / "notes.txt").write_text("not looked at")
+    (pictures / "loop").symlink_to(pictures, target_is_directory=True)
+    report = Library.build(pictures, tmp_path / "lib")
+    assert report.added == 8
+    assert {Path(path).name: bool(reason) for path, reason in report.skipped} == {
+        "text.png": True,
+        "empty.jpg": True,
+    }
+
+
+def test_add_and_remove(tmp_path, library, pictures):
+    extra = tmp_path / "extra.png"
+    save_image(extra, photo_of_disc(seed=50))
+    assert library.add([extra]).added == 1 and len(library) == 9
+    assert str(extra) in {h.path for h in library.search(draw_disc(), k=9)}
+    assert library.remove([extra, pictures / "p0.png"]) == 2 and len(library) == 7
+    assert str(extra) not in {h.path for h in library.search(draw_disc(), k=9)}
+    assert library.remove([extra]) == 0
+
+
+def test_verify_tells_missing_and_changed(library, pictures):
+    assert library.verify().sound and not library.verify().missing
+    (pictures / "p0.png").unlink()
+    save_image(pictures / "p1.png", photo_of_disc(seed=77))
+    found = library.verify()
+    assert [Path(p).name for p in found.missing] == ["p0.png"]
+    assert [Path(p).name for p in found.changed] == ["p1.png"]
+
+
+def test_another_embedding_is_said_with_the_command_that_rebuilds(library):
+    with sqlite3.connect(library.store.table) as db:
+        db.execute("UPDATE meta SET value = 'old-0' WHERE key = 'embedding'")
+    with pytest.raises(LibraryError, match=r"old-0.*--rebuild"):
+        Library.open(library.store.folder)
+
+
+def test_a_damaged_index_file_is_made_anew_from_the_table(library):
+    expected = [h.path for h in library.search(draw_disc())]
+    (library.store.folder / INDEX).write_bytes(b"rubbish")
+    assert [h.path for h in Library.open(library.store.folder).search(draw_disc())] == expected
+    (library.store.folder / INDEX).unlink()
+    assert [h.path for h in Library.open(library.store.folder).search(draw_disc())] == expected
+
+
+def test_a_damaged_table_is_said_in_one_line(tmp_path, library):
+    (library.store.folder / TABLE).write_bytes(b"rubbish" * 1000)
+    with pytest.raises(LibraryError, match="damaged"):
+        Library.open(library.store.folder)
+
+
+def test_no_library_and_empty_library(tmp_path):
+    with pytest.raises(LibraryError, match="index build"):
+        Library.open(tmp_path / "nothing")
+    (tmp_path / "none").mkdir()
+    assert Library.build(tmp_path / "none", tmp_path / "lib").total == 0
+    with pytest.raises(LibraryError, match="empty"):
+        Library.open(tmp_path / "lib").search(draw_disc())
+    with pytest.raises(LibraryError, match="no such folder"):
+        Library.build(tmp_path / "missing", tmp_path / "lib")
+
+
+def test_a_sketch_without_lines_is_refused(library):
+    with pytest.raises(ImageError):
+        library.search(np.full((50, 50, 3), 255, np.uint8))
+
+
+def test_an_open_library_sees_what_another_process_adds(library, tmp_path):
+    assert len(library.search(draw_disc(), 20)) == 8
+    save_image(tmp_path / "x.png", photo_of_disc(seed=3))
+    Library.open(library.store.folder).add([tmp_path / "x.png"])
+    assert len(library.search(draw_disc(), 20)) == 9
+
+
+def test_stopping_a_build_keeps_what_is_done(tmp_path, pictures, monkeypatch):
+    monkeypatch.setattr(build, "BATCH", 3)
+    report = Library.build(pictures, tmp_path / "lib", progress=lambda p: p.step < 6)
+    assert report.total == 6
+    assert Library.build(pictures, tmp_path / "lib").added == 2
+
+
+KILLED = """
+import sys
+from sketchcolor.retrieval import build
+from sketchcolor.retrieval.library import Library
+build.BATCH = 1
+print("ready", flush=True)
+Library.build(sys.argv[1], sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.09])
+def test_a_kill_at_any_moment_leaves_a_library_that_goes_on(tmp_path, pictures, delay):
+    target = tmp_path / "lib"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", KILLED, str(pictures), str(target)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+    process.stdout.readline()
+    for _ in range(2000):  # the first rows are there, or it has ended
+        if (target / TABLE).exists() or process.poll() is not None:
+            break
+        time.sleep(0.005)
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    if (target / TABLE).exists() and (target / TABLE).stat().st_size:
+        try:
+            opened = Library.open(target)
+            assert opened.verify().sound
+        except LibraryError as error:
+            # Killed before the table itself was written: there is no library yet.
+            assert "no library" in str(error) or "damaged" in str(error) or "format" in str(error)
+    report = Library.build(pictures, target)
+    assert report.total == 8 and report.added + report.unchanged == 8
+    assert len(Library.open(target).search(draw_disc(), 20)) == 8
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_library_can_be_searched(library):
+    folder = library.store.folder
+    folder.chmod(0o555)
+    try:
+        assert len(Library.open(folder).search(draw_disc(), 20)) == 8
+    finally:
+        folder.chmod(0o755)
+
+
+def test_two_changers_do_not_meet(library, tmp_path):
+    other = Store(library.store.folder)
+    with other.locked(), pytest.raises(LibraryError, match="another process"):
+        library.add([tmp_path / "x.png"])
+
+
+def test_the_starter_library_opens_and_holds_what_its_manifest_says():
+    opened = Library.open()
+    assert len(opened) >= 10
+    assert opened.verify().sound
+    shutil.rmtree(opened.store.folder)
