@@ -1,7 +1,7 @@
 """From a sketch to a coloured picture: the whole way, on one screen.
 
-sketch -> lines -> figure -> search -> reference -> its figure -> alignment -> parts, matched -> underpainting
--> style transfer over it -> lines on top.
+sketch -> lines -> figure -> search, choosing -> reference -> its figure -> alignment -> parts, matched
+-> underpainting -> style transfer over it -> lines on top.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sketchcolor import images, lines, regions
+from sketchcolor.choosing import choose
 from sketchcolor.errors import ImageError, LibraryError
 from sketchcolor.lines import Lines
 from sketchcolor.records import Field, Hit, Image, Mask, Match, Progress, ProgressCallback, Regions, Result
@@ -110,11 +111,12 @@ class Colorizer:
         with work.stage("lines"):
             page = _to_size(work.page, work.size)
             drawing = lines.find_lines(page)
+        with work.stage("figure"):
+            sketch_mask = regions.sketch_foreground(drawing.ink, drawing.width).mask
         with work.stage("search"):
-            hits, used, picture = self._reference(drawing, reference, settings, work)
+            hits, used, picture = self._reference(drawing, sketch_mask, reference, settings, work)
             picture = _to_size(picture, images.fit_size(picture.shape[0], picture.shape[1], max(work.size)))
         with work.stage("segment"):
-            sketch_mask = regions.sketch_foreground(drawing.ink, drawing.width).mask
             reference_mask = _believed(regions.photo_foreground(picture).mask, work)
         with work.stage("align"):
             placed = regions.align(sketch_mask, reference_mask, drawing.ink, picture)
@@ -170,21 +172,25 @@ class Colorizer:
         return work
 
     def _reference(
-        self, drawing: Lines, reference: Image | str | Path | None, settings: ColorSettings, work: _Work
+        self,
+        drawing: Lines,
+        sketch_mask: Mask,
+        reference: Image | str | Path | None,
+        settings: ColorSettings,
+        work: _Work,
     ) -> tuple[tuple[Hit, ...], str | Image, Image]:
         """(hits, reference as used, its pixels)."""
         if isinstance(reference, (str, Path)):
             return (), str(reference), images.read_image(reference, max_megapixels=settings.max_megapixels)
         if reference is not None:
             return (), reference, images.check_image(reference, "reference")
-        hits = tuple(self.library.search_ink(drawing.ink, settings.candidates))
-        for hit in hits:
-            try:
-                return hits, hit.path, images.read_image(hit.path, max_megapixels=settings.max_megapixels)
-            except ImageError as error:
-                work.notes.append(f"left out: {error}")
+        found = self.library.search_ink(drawing.ink, settings.candidates)
+        hits, picture, notes = choose(found, drawing.ink, sketch_mask, settings)
+        work.notes.extend(notes)
+        if picture is not None:
+            return hits, hits[0].path, picture
         raise LibraryError(
-            f"none of the {len(hits)} nearest pictures can be read any more; run "
+            f"none of the {len(found)} nearest pictures can be read any more; run "
             f"`python -m sketchcolor index verify --library {self.library.store.folder}`"
         )
 

@@ -25,7 +25,7 @@ LEVELS = [
     {"errors", "records", "settings"},
     {"images", "lines", "weights", "devices"},
     {"retrieval", "regions", "style"},
-    {"pipeline", "styling"},
+    {"choosing", "pipeline", "styling"},
     {"cli", "commands", "ui", "__main__"},
 ]
 

@@ -10,7 +10,7 @@ from conftest import draw_disc, photo_of_disc
 from sketchcolor import regions
 from sketchcolor.lines import find_lines
 from sketchcolor.records import Region
-from sketchcolor.regions import alignment, classical, completion, foreground, matching, partition
+from sketchcolor.regions import alignment, classical, completion, foreground, matching, partition, underpainting
 
 
 def iou(a, b):
@@ -145,7 +145,7 @@ def test_alignment_lays_figure_on_figure(mirror):
     reference[reference_mask] = 200
     found = alignment.align(sketch_mask, reference_mask, np.zeros((200, 200), np.float32), reference)
     assert found.mirrored is mirror
-    carried = alignment.sample(reference_mask.astype(np.float32), found.figure) > 0.5
+    carried = underpainting.sample(reference_mask.astype(np.float32), found.figure) > 0.5
     assert iou(carried, sketch_mask) > 0.93
     assert found.folded <= alignment.MOST_FOLDED
 
@@ -196,7 +196,7 @@ def test_underpainting_shows_the_figure_in_the_sketch_and_ground_outside():
     placed = alignment.align(sketch_mask, reference_mask, ink, reference)
     parts = regions.find_parts(page, ink, sketch_mask, reference, reference_mask, most=3)
     matches = regions.match(parts, placed, sketch_mask)
-    under, trust = alignment.underpaint(
+    under, trust = underpainting.underpaint(
         reference, reference_mask, sketch_mask, placed, parts.sketch_map, parts.reference_map, matches
     )
     inside, outside = disc(128, (70, 50), 36), ~disc(128, (70, 50), 44)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from sketchcolor.records import Field, Image, Mask, Match, Regions
-from sketchcolor.regions.alignment import Alignment, align, believable, carry_labels, underpaint
+from sketchcolor.regions.alignment import Alignment, align
 from sketchcolor.regions.foreground import photo_foreground, sketch_foreground
 from sketchcolor.regions.matching import match_regions
 from sketchcolor.regions.partition import describe, photo_parts, sketch_parts
+from sketchcolor.regions.placement import believable, place
+from sketchcolor.regions.underpainting import carry_labels, underpaint
 
 __all__ = [
     "Alignment",
@@ -15,6 +17,7 @@ __all__ = [
     "find_parts",
     "match",
     "photo_foreground",
+    "place",
     "sketch_foreground",
     "underpaint",
 ]

@@ -10,9 +10,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from skimage.feature import hog
+from skimage.morphology import skeletonize
 
+from sketchcolor.lines import stroke_width
 from sketchcolor.records import Field, Image
 
+THICKEST = 3.2
 Vectors = NDArray[np.float32]
 """float32 (N, D), rows of unit length."""
 
@@ -28,7 +31,7 @@ class Embedding(Protocol):
         ...
 
     def sketch(self, ink: Field) -> Vectors:
-        """Query vectors of one ink map, float32 (H, W) in [0, 1]: as drawn, then mirrored; shape (2, D)."""
+        """Query vectors of one ink map, float32 (H, W) in [0, 1]; shape (V, D), the best of the V views counts."""
         ...
 
 
@@ -87,6 +90,19 @@ def crop_to_lines(lines: Field, side: int, *, margin: float = 0.06) -> Field:
     return canvas
 
 
+def thin(ink: Field, side: int) -> Field:
+    """Broad strokes made thin: where they would be wider than THICKEST on a page of `side` px, by their skeleton."""
+    rows, columns = np.flatnonzero(ink.max(axis=1) > 0.5), np.flatnonzero(ink.max(axis=0) > 0.5)
+    if not len(rows):
+        return ink
+    scale = side / max(1, int(np.ptp(rows)), int(np.ptp(columns)))
+    if stroke_width(ink) * scale <= THICKEST:
+        return ink
+    bones = skeletonize(ink > 0.5).astype(np.float32)
+    reach = max(1, round(1.5 / scale))
+    return np.asarray(cv2.dilate(bones, np.ones((reach, reach), np.uint8)), dtype=np.float32)
+
+
 def edge_map(image: Image, *, longest: int = 192) -> Field:
     """Lines that a person might draw of a photo: Canny edges (Canny 1986) at an automatic threshold; float32."""
     scale = min(1.0, longest / max(image.shape[:2]))
@@ -141,8 +157,11 @@ class TwoTowerEmbedding:
 
     def sketch(self, ink: Field) -> Vectors:
         """See `Embedding.sketch`."""
-        lines = np.ascontiguousarray(ink[:, ::-1])
-        return self._run(self.network.sketch, [sketch_page(ink, self.side), sketch_page(lines, self.side)])
+        page = sketch_page(thin(ink, self.side), self.side)
+        both = self._run(self.network.sketch, [page, np.ascontiguousarray(page[:, ::-1])])
+        # One view: the mean of the drawing and its mirror image finds more than the better of the two.
+        mean = both.mean(axis=0, keepdims=True)
+        return np.asarray(mean / np.linalg.norm(mean), dtype=np.float32)
 
     @staticmethod
     def _run(tower: Any, pages: Sequence[Image]) -> Vectors:
