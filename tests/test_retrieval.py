@@ -17,7 +17,7 @@ from conftest import ROOT, draw_disc, photo_of_disc
 
 from sketchcolor.errors import ImageError, LibraryError
 from sketchcolor.images import save_image
-from sketchcolor.retrieval import build
+from sketchcolor.retrieval import build, indexes
 from sketchcolor.retrieval.embedding import LineDescriptor, crop_to_lines, default_embedding
 from sketchcolor.retrieval.library import Library
 from sketchcolor.retrieval.store import INDEX, TABLE, Store
@@ -209,6 +209,26 @@ def test_two_changers_do_not_meet(library, tmp_path):
     other = Store(library.store.folder)
     with other.locked(), pytest.raises(LibraryError, match="another process"):
         library.add([tmp_path / "x.png"])
+
+
+def test_duplicates_are_named(library, pictures, tmp_path):
+    save_image(tmp_path / "again.png", photo_of_disc(color=(9, 9, 9), radius=9, seed=1))
+    save_image(tmp_path / "same.png", photo_of_disc(color=(9, 9, 9), radius=9, seed=1))
+    library.add([tmp_path / "again.png", tmp_path / "same.png"])
+    pairs = library.duplicates(0.9999)
+    assert [{Path(a).name, Path(b).name} for a, b, _ in pairs if "same.png" in a + b] == [{"again.png", "same.png"}]
+
+
+def test_a_large_library_gets_an_inverted_file_that_still_finds(monkeypatch):
+    monkeypatch.setattr(indexes, "EXACT_UP_TO", 1000)
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(5000, 32)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    ids = np.arange(5000, dtype=np.int64) * 3 + 1
+    small, large = indexes.make_index(vectors[:1000], ids[:1000], 32), indexes.make_index(vectors, ids, 32)
+    assert "exact" in indexes.kind(small) and indexes.recall(small, vectors[:1000], ids[:1000]) == 1
+    assert "IVF" in indexes.kind(large) and indexes.recall(large, vectors, ids) > 0.8
+    assert large.search(vectors[7:8], 1)[1][0, 0] == ids[7]
 
 
 def test_the_starter_library_opens_and_holds_what_its_manifest_says():

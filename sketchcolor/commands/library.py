@@ -11,7 +11,8 @@ from sketchcolor.cli import Answer, Interrupt, add_command
 from sketchcolor.commands.terminal import Bar, say
 
 if TYPE_CHECKING:
-    from sketchcolor.records import BuildReport, Progress
+    from sketchcolor.records import BuildReport, Hit, Progress
+    from sketchcolor.retrieval.library import Library
 
 DEFAULT_FOLDER = Path("sketchcolor-library")
 
@@ -30,13 +31,16 @@ def register(commands: Any) -> None:
     search = add_command(actions, "search", "find the pictures that look most like a sketch", run_search)
     search.add_argument("sketch", type=Path)
     search.add_argument("-k", type=int, default=10, help="how many (default 10)")
+    search.add_argument("--explain", action="store_true", help="judge each as a source of colour, and show each term")
     info = add_command(actions, "info", "what a library is", run_info)
     verify = add_command(actions, "verify", "check a library and its pictures", run_verify)
+    duplicates = add_command(actions, "duplicates", "pictures that are the same, or nearly", run_duplicates)
+    duplicates.add_argument("--threshold", type=float, default=0.97, help="cosine of the vectors (default 0.97)")
     for made in (build, add, remove):
         made.add_argument(
             "--library", type=Path, default=DEFAULT_FOLDER, help=f"library folder (default {DEFAULT_FOLDER})"
         )
-    for made in (search, info, verify):
+    for made in (search, info, verify, duplicates):
         made.add_argument("--library", type=Path, help="library folder (default: the starter library)")
 
 
@@ -97,11 +101,28 @@ def run_search(options: argparse.Namespace) -> Answer:
     """Print the nearest pictures."""
     from sketchcolor.retrieval.library import Library
 
-    hits = Library.open(options.library).search(options.sketch, options.k)
+    library = Library.open(options.library)
+    hits = _explained(library, options) if options.explain else library.search(options.sketch, options.k)
     if not options.json:
         for hit in hits:
-            print(f"{hit.rank:3} {hit.score:.4f} {hit.path}")
+            terms = "  ".join(f"{name} {value:.2f}" for name, value in hit.terms.items())
+            print(f"{hit.rank:3} {hit.score:.4f} {hit.path}" + (f"  {terms}" if terms else ""))
     return {"hits": [dataclasses.asdict(hit) for hit in hits]}, 0
+
+
+def _explained(library: Library, options: argparse.Namespace) -> tuple[Hit, ...]:
+    """Hits in the order in which `color` would choose them, with all terms."""
+    from sketchcolor import ColorSettings, read_image, regions
+    from sketchcolor.choosing import choose
+    from sketchcolor.lines import find_lines
+
+    drawing = find_lines(read_image(options.sketch, drawing=True))
+    mask = regions.sketch_foreground(drawing.ink, drawing.width).mask
+    found = library.search_ink(drawing.ink, options.k)
+    hits, _, notes = choose(found, drawing.ink, mask, ColorSettings(judged=min(100, max(1, options.k))))
+    for note in notes:
+        say(note)
+    return hits
 
 
 def run_info(options: argparse.Namespace) -> Answer:
@@ -113,6 +134,17 @@ def run_info(options: argparse.Namespace) -> Answer:
         for key, value in info.items():
             print(f"{key:10} {value}")
     return info, 0
+
+
+def run_duplicates(options: argparse.Namespace) -> Answer:
+    """Print pairs."""
+    from sketchcolor.retrieval.library import Library
+
+    pairs = Library.open(options.library).duplicates(options.threshold)
+    if not options.json:
+        for one, other, cosine in pairs:
+            print(f"{cosine:.4f}  {one}  {other}")
+    return {"pairs": [{"a": a, "b": b, "cosine": c} for a, b, c in pairs]}, 0
 
 
 def run_verify(options: argparse.Namespace) -> Answer:

@@ -15,7 +15,9 @@ from skimage.morphology import skeletonize
 from sketchcolor.lines import stroke_width
 from sketchcolor.records import Field, Image
 
-THICKEST = 3.2
+# On the page that the network sees, in pixels.
+THICKEST = 4.2
+SOFTNESS = 0.5
 Vectors = NDArray[np.float32]
 """float32 (N, D), rows of unit length."""
 
@@ -90,14 +92,17 @@ def crop_to_lines(lines: Field, side: int, *, margin: float = 0.06) -> Field:
     return canvas
 
 
-def thin(ink: Field, side: int) -> Field:
-    """Broad strokes made thin: where they would be wider than THICKEST on a page of `side` px, by their skeleton."""
+def even_strokes(ink: Field, side: int) -> Field:
+    """Strokes as the network knows them: soft, and thin where they would be wider than THICKEST on the page.
+
+    `side` is the page's, in pixels; broad strokes are drawn anew along their skeleton.
+    """
     rows, columns = np.flatnonzero(ink.max(axis=1) > 0.5), np.flatnonzero(ink.max(axis=0) > 0.5)
     if not len(rows):
         return ink
     scale = side / max(1, int(np.ptp(rows)), int(np.ptp(columns)))
     if stroke_width(ink) * scale <= THICKEST:
-        return ink
+        return np.asarray(cv2.GaussianBlur(ink, (0, 0), max(0.3, SOFTNESS / scale)))
     bones = skeletonize(ink > 0.5).astype(np.float32)
     reach = max(1, round(1.5 / scale))
     return np.asarray(cv2.dilate(bones, np.ones((reach, reach), np.uint8)), dtype=np.float32)
@@ -157,11 +162,8 @@ class TwoTowerEmbedding:
 
     def sketch(self, ink: Field) -> Vectors:
         """See `Embedding.sketch`."""
-        page = sketch_page(thin(ink, self.side), self.side)
-        both = self._run(self.network.sketch, [page, np.ascontiguousarray(page[:, ::-1])])
-        # One view: the mean of the drawing and its mirror image finds more than the better of the two.
-        mean = both.mean(axis=0, keepdims=True)
-        return np.asarray(mean / np.linalg.norm(mean), dtype=np.float32)
+        page = sketch_page(even_strokes(ink, self.side), self.side)
+        return self._run(self.network.sketch, [page, np.ascontiguousarray(page[:, ::-1])])
 
     @staticmethod
     def _run(tower: Any, pages: Sequence[Image]) -> Vectors:

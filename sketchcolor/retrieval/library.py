@@ -13,7 +13,7 @@ from sketchcolor.errors import LibraryError
 from sketchcolor.images import check_image
 from sketchcolor.lines import find_lines
 from sketchcolor.records import BuildReport, Field, Hit, Image, ProgressCallback
-from sketchcolor.retrieval import build, starter
+from sketchcolor.retrieval import build, indexes, starter
 from sketchcolor.retrieval.embedding import Embedding, default_embedding
 from sketchcolor.retrieval.store import INDEX, TABLE, Store
 
@@ -114,6 +114,13 @@ class Library:
                 missing.append(row.path)
         return Verification(total, tuple(missing), tuple(changed), sound)
 
+    def duplicates(self, threshold: float = 0.97) -> list[tuple[str, str, float]]:
+        """Pairs of pictures that are the same or nearly: (path, path, cosine), most alike first."""
+        vectors, ids = self.store.vectors()
+        paths = [row.path for row in self.store.rows()]
+        assert len(paths) == len(ids)
+        return [(paths[i], paths[j], round(c, 4)) for i, j, c in indexes.near_duplicates(vectors, threshold)]
+
     def search(self, sketch: Image | str | Path, k: int = 10) -> list[Hit]:
         """The k pictures that look most like a sketch (RGB uint8 (H, W, 3), or a path), nearest first.
 
@@ -153,13 +160,15 @@ class Library:
         return self._index
 
     def info(self) -> dict[str, Any]:
-        """What the library is: folder, pictures, embedding, kind of index."""
+        """What the library is: folder, pictures, embedding, kind of index and its recall against exact search."""
+        vectors, ids = self.store.vectors()
         return {
             "folder": str(self.store.folder),
             "pictures": self.store.count(),
             "embedding": self.store.meta["embedding"],
             "dimension": int(self.store.meta["dimension"]),
-            "index": "exact (FAISS Flat, inner product)",
+            "index": indexes.kind(self._current()),
+            "recall_at_10": round(indexes.recall(self._current(), vectors, ids), 4),
             "revision": self.store.revision,
         }
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from sketchcolor.errors import LibraryError
 from sketchcolor.retrieval.embedding import Vectors
+from sketchcolor.retrieval.indexes import make_index
 
 TABLE = "library.sqlite"
 INDEX = "vectors.faiss"
@@ -192,10 +193,7 @@ class Store:
             except (ValueError, RuntimeError, OSError):
                 pass  # damaged or from another time; the table is the truth
         vectors, ids = self.vectors()
-        index = faiss.IndexIDMap2(faiss.IndexFlatIP(int(self.meta["dimension"])))
-        if len(ids):
-            index.add_with_ids(vectors, ids)
-        return index
+        return make_index(vectors, ids, int(self.meta["dimension"]))
 
     def write_index(self) -> None:
         """Write the FAISS index of the table beside, then rename it."""

@@ -1,0 +1,168 @@
+"""How well colours come to lie where they belong: `python -m benchmarks.coloring --lineart DIR [--sketchy DIR]`.
+
+Twin test (OpenMoji: line/NAME and color/NAME show the same thing): the query is the line picture after a random
+similarity (rotation +-15 degrees, scale 0.7-1.1, shift, mirrored half the time), the reference its coloured twin. Mean
+CIEDE2000 inside the figure against the equally transformed coloured picture, share of pixels within 5, for preview and
+final; baselines in the same run: the reference's mean colour, and alignment by affine alone. With --library, how often
+the twin is found first. Sketchy: drawings with their own photo; figures that need no truth, and a sheet.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from skimage.color import deltaE_ciede2000, rgb2lab
+
+from benchmarks.tables import parser, show
+from sketchcolor import Colorizer, ColorSettings, Library, read_image, save_image
+from sketchcolor.records import Image, Mask, Result
+from sketchcolor.regions.placement import place
+from sketchcolor.regions.underpainting import sample
+
+
+def similarity(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[Any]:
+    """A random similarity about the middle of a picture, as a 2x3 matrix of OpenCV."""
+    height, width = shape
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-15, 15), rng.uniform(0.7, 1.1))
+    matrix[:, 2] += rng.uniform(-0.06, 0.06, 2) * np.array([width, height])
+    if rng.random() < 0.5:
+        matrix[0] = -matrix[0] + np.array([0, 0, width - 1])
+    return np.asarray(matrix)
+
+
+def move(image: Image, matrix: NDArray[Any]) -> Image:
+    size = (image.shape[1], image.shape[0])
+    return np.asarray(
+        cv2.warpAffine(image, matrix, size, flags=cv2.INTER_AREA, borderValue=(255, 255, 255)), dtype=np.uint8
+    )
+
+
+def silhouette(color: Image) -> Mask:
+    painted = (color.min(axis=2) < 245).astype(np.uint8)
+    outlines, _ = cv2.findContours(painted, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(np.zeros_like(painted), outlines, -1, 1, cv2.FILLED) > 0)
+
+
+def difference(ours: Image, truth: Image, inside: Mask) -> tuple[float, float]:
+    """(mean CIEDE2000, share within 5) inside a mask."""
+    gap = deltaE_ciede2000(rgb2lab(ours), rgb2lab(truth))[inside]
+    return float(gap.mean()), float((gap < 5).mean())
+
+
+def by_affine(result: Result) -> Image:
+    """The reference laid on the sketch by the placement alone."""
+    reference = result.layers["reference"]
+    mask, truth = result.sketch_mask, result.reference_mask
+    assert mask is not None and truth is not None and result.ink is not None
+    ink = np.asarray(cv2.resize(result.ink, mask.shape[::-1], interpolation=cv2.INTER_AREA))
+    matrix = place(mask, truth, ink, reference).matrix
+    rows, columns = np.mgrid[0 : mask.shape[0], 0 : mask.shape[1]].astype(np.float32)
+    places = np.stack([matrix[i, 0] * rows + matrix[i, 1] * columns + matrix[i, 2] for i in range(2)], axis=-1)
+    return np.asarray(sample(reference, places.astype(np.float32)), dtype=np.uint8)
+
+
+def twins(options: Any) -> None:
+    names = sorted(p.name for p in (options.lineart / "line").glob("*.png"))
+    random.Random(1).shuffle(names)
+    rng = np.random.default_rng(2)
+    colorizer = Colorizer(settings=ColorSettings(size=256, quality=options.quality, lines="off"))
+    library = None
+    scratch = tempfile.TemporaryDirectory()
+    if options.library:
+        Library.build(options.lineart / "color", scratch.name)
+        library = Library.open(scratch.name)
+    scores: dict[str, list[tuple[float, float]]] = {}
+    found: list[float] = []
+    sheet: list[Image] = []
+    for name in names[: options.count]:
+        line, color = (read_image(options.lineart / kind / name) for kind in ("line", "color"))
+        matrix = similarity(line.shape[:2], rng)
+        query, truth = move(line, matrix), move(color, matrix)
+        inside = silhouette(truth)
+        if inside.mean() < 0.01:
+            continue
+        result = colorizer.color(query, color)
+        # Lines belong to the picture: the truth has them, so ours get them for the comparison.
+        ink = (result.ink if result.ink is not None else np.zeros(query.shape[:2]))[..., None]
+        fill = np.full_like(truth, color[silhouette(color)].mean(0).astype(np.uint8))
+        pictures = {
+            "mean colour": fill,
+            "affine alone": np.asarray(cv2.resize(by_affine(result), truth.shape[1::-1])),
+            "preview": result.preview,
+            "final": result.image,
+        }
+        for kind, picture in pictures.items():
+            assert picture is not None
+            lined = np.clip(picture * (1 - ink) + 0.5, 0, 255).astype(np.uint8)
+            scores.setdefault(kind, []).append(difference(lined, truth, inside))
+        if library is not None:
+            found.append(float(Path(library.search(query, 1)[0].path).name == name))
+        if len(sheet) < 24:
+            tiles = [query, color, truth, result.preview, result.image]
+            sheet.append(np.hstack([cv2.resize(t, (128, 128), interpolation=cv2.INTER_AREA) for t in tiles]))
+    rows = [
+        {
+            "method": kind,
+            "mean CIEDE2000": float(np.mean([v[0] for v in values])),
+            "median": float(np.median([v[0] for v in values])),
+            "within 5": float(np.mean([v[1] for v in values])),
+        }
+        for kind, values in scores.items()
+    ]
+    show(f"twin test: {len(scores['final'])} line pictures, twin given", rows, options.out)
+    if found:
+        show("twin found first", [{"share": float(np.mean(found)), "pictures": len(names)}], options.out)
+    if options.sheet:
+        half = len(sheet) // 2
+        save_image(options.sheet, np.hstack([np.vstack(sheet[:half]), np.vstack(sheet[half : 2 * half])]))
+    scratch.cleanup()
+
+
+def sketches(options: Any) -> None:
+    paths = sorted((options.sketchy / "sketch").glob("*/*.png"))
+    random.Random(0).shuffle(paths)
+    colorizer = Colorizer(settings=ColorSettings(size=512, quality="preview"))
+    rows = []
+    for path in paths[: options.count]:
+        photo = options.sketchy / "photo" / path.parent.name / (path.stem.rsplit("-", 1)[0] + ".jpg")
+        result = colorizer.color(path, photo)
+        mask, placed, parts = result.sketch_mask, result.layers["alignment"], result.regions
+        assert mask is not None and parts is not None
+        owned = sum(r.area for r in parts.sketch if r.foreground)
+        rows.append(
+            {
+                "figure": float(mask.mean()),
+                "uncovered": 1 - owned / max(1, int(mask.sum())),
+                "overlap": placed.overlap,
+                "folded": placed.folded,
+                "segment_match_align_s": sum(result.seconds[k] for k in ("figure", "segment", "align", "match")),
+                "to_preview_s": result.seconds["to_preview"],
+            }
+        )
+    means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+    show(f"Sketchy: {len(rows)} drawings with their own photo, 512 px, means", [means], options.out)
+
+
+def main() -> None:
+    made = parser(__doc__)
+    made.add_argument("--lineart", type=Path, help="OpenMoji: folder with line and color")
+    made.add_argument("--sketchy", type=Path, help="folder with sketch/CLASS and photo/CLASS")
+    made.add_argument("--count", type=int, default=40)
+    made.add_argument("--quality", default="normal")
+    made.add_argument("--library", action="store_true", help="also search the twin among all coloured pictures")
+    made.add_argument("--sheet", type=Path)
+    options = made.parse_args()
+    if options.lineart:
+        twins(options)
+    if options.sketchy:
+        sketches(options)
+
+
+if __name__ == "__main__":
+    main()

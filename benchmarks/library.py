@@ -1,0 +1,102 @@
+"""How fast a library is: `python -m benchmarks.library --photos DIR`.
+
+Pictures indexed per second, with a profile of decode, embedding and hashing; search latency (median and p99), recall@10
+against exact search, memory and start-up at several sizes. The vectors of large sizes are synthetic: jittered copies of
+the real embeddings, so that they crowd the way real ones do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import tempfile
+import time
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+from benchmarks.tables import parser, peak_memory, show
+from sketchcolor import Library, read_image
+from sketchcolor.retrieval import build, indexes
+from sketchcolor.retrieval.embedding import default_embedding
+
+
+def indexing(options: argparse.Namespace) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    files = list(build.find_files(options.photos))[: options.pictures]
+    embedding = default_embedding()
+    embedding.photos([read_image(files[0])])
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        report = Library.build(options.photos, folder)
+        seconds = time.perf_counter() - start
+        vectors, _ = Library.open(folder).store.vectors()
+    parts = {"hash": 0.0, "decode": 0.0, "embed": 0.0}
+    for first in range(0, len(files), build.BATCH):
+        batch = files[first : first + build.BATCH]
+        start = time.perf_counter()
+        for path in batch:
+            hashlib.sha256(path.read_bytes()).hexdigest()
+        parts["hash"] += time.perf_counter() - start
+        start = time.perf_counter()
+        pictures = [read_image(path) for path in batch]
+        parts["decode"] += time.perf_counter() - start
+        start = time.perf_counter()
+        embedding.photos(pictures)
+        parts["embed"] += time.perf_counter() - start
+    row = {"pictures": report.total, "seconds": seconds, "per_second": report.total / seconds}
+    show("indexing", [{**row, **{f"{k}_ms": 1000 * v / len(files) for k, v in parts.items()}}], options.out)
+    return vectors
+
+
+def searching(options: argparse.Namespace, real: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for size in options.sizes:
+        before = peak_memory()
+        vectors = real[rng.integers(0, len(real), size)]
+        vectors += rng.normal(0, options.jitter / np.sqrt(vectors.shape[1]), vectors.shape).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        ids = np.arange(size, dtype=np.int64)
+        start = time.perf_counter()
+        index = indexes.make_index(vectors, ids, vectors.shape[1])
+        made = time.perf_counter() - start
+        body = faiss.serialize_index(index)
+        start = time.perf_counter()
+        faiss.deserialize_index(body)
+        opened = time.perf_counter() - start
+        queries = vectors[rng.integers(0, size, 200)]
+        times = []
+        for query in queries:
+            start = time.perf_counter()
+            index.search(query[None], 10)
+            times.append(time.perf_counter() - start)
+        rows.append(
+            {
+                "vectors": size,
+                "index": indexes.kind(index).split(" ")[0],
+                "made_s": made,
+                "opened_s": opened,
+                "median_ms": 1000 * float(np.median(times)),
+                "p99_ms": 1000 * float(np.percentile(times, 99)),
+                "recall@10": indexes.recall(index, vectors, ids),
+                "index_MiB": len(body) / 2**20,
+                "peak_MiB_more": peak_memory() - before,
+            }
+        )
+        del vectors, index, body
+    show("searching", rows, options.out)
+
+
+def main() -> None:
+    made = parser(__doc__)
+    made.add_argument("--photos", type=Path, required=True)
+    made.add_argument("--pictures", type=int, default=1000, help="pictures of the profile")
+    made.add_argument("--sizes", type=int, nargs="+", default=[1000, 100_000, 1_000_000])
+    made.add_argument("--jitter", type=float, default=0.5, help="length of the random part of synthetic vectors")
+    options = made.parse_args()
+    searching(options, indexing(options))
+
+
+if __name__ == "__main__":
+    main()
