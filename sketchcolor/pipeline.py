@@ -18,7 +18,7 @@ from sketchcolor import images, lines, regions
 from sketchcolor.choosing import choose
 from sketchcolor.errors import ImageError, LibraryError
 from sketchcolor.lines import Lines
-from sketchcolor.records import Field, Hit, Image, Mask, Match, Progress, ProgressCallback, Regions, Result
+from sketchcolor.records import Field, Hit, Image, Mask, Match, Overrides, Progress, ProgressCallback, Regions, Result
 from sketchcolor.retrieval.library import Library
 from sketchcolor.settings import ColorSettings
 
@@ -100,11 +100,13 @@ class Colorizer:
         *,
         progress: ProgressCallback | None = None,
         settings: ColorSettings | None = None,
+        overrides: Overrides = Overrides(),  # noqa: B008 - frozen
     ) -> Result:
         """Colour a sketch, RGB uint8 (H, W, 3) or a path, from the library or from a given reference.
 
         The result has the sketch's own size. `progress` hears of each stage, gets the preview as a picture, and may
-        return False to stop the painting and keep the best so far. Raises ImageError or LibraryError.
+        return False to stop the painting and keep the best so far. `overrides` holds masks, maps and pairs that the
+        user decides. Raises ImageError, LibraryError and SettingsError.
         """
         settings = settings or self.settings
         work = self._begin(sketch, settings, progress)
@@ -112,17 +114,28 @@ class Colorizer:
             page = _to_size(work.page, work.size)
             drawing = lines.find_lines(page)
         with work.stage("figure"):
-            sketch_mask = regions.sketch_foreground(drawing.ink, drawing.width).mask
+            if overrides.sketch_mask is not None:
+                sketch_mask = regions.sized_mask(overrides.sketch_mask, work.size)
+            else:
+                sketch_mask = regions.sketch_foreground(drawing.ink, drawing.width).mask
         with work.stage("search"):
             hits, used, picture = self._reference(drawing, sketch_mask, reference, settings, work)
             picture = _to_size(picture, images.fit_size(picture.shape[0], picture.shape[1], max(work.size)))
         with work.stage("segment"):
-            reference_mask = _believed(regions.photo_foreground(picture).mask, work)
+            if overrides.reference_mask is not None:
+                reference_mask = regions.sized_mask(overrides.reference_mask, picture.shape[:2])
+            else:
+                reference_mask = regions.photo_foreground(picture).mask
+            reference_mask = _believed(reference_mask, work)
         with work.stage("align"):
             placed = regions.align(sketch_mask, reference_mask, drawing.ink, picture)
         with work.stage("match"):
-            parts = regions.find_parts(page, drawing.ink, sketch_mask, picture, reference_mask, most=settings.parts)
-            matches = regions.match(parts, placed, sketch_mask)
+            sides = (sketch_mask, picture, reference_mask)
+            if overrides.sketch_map is not None and overrides.reference_map is not None:
+                parts = regions.parts_from_maps(overrides, page, *sides)
+            else:
+                parts = regions.find_parts(page, drawing.ink, *sides, most=settings.parts)
+            matches = regions.overrule(regions.match(parts, placed, sketch_mask), parts, overrides)
         with work.stage("underpaint"):
             under, trust = regions.underpaint(
                 picture, reference_mask, sketch_mask, placed, parts.sketch_map, parts.reference_map, matches

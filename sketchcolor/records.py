@@ -93,6 +93,21 @@ class Regions:
 
 
 @dataclass(frozen=True)
+class Overrides:
+    """What the user decides instead of the program. None: the program decides.
+
+    sketch_mask, reference_mask: bool (H, W) of any size, True = foreground. sketch_map, reference_map: int32 label maps
+    of any size; equal labels belong together. pairs: (sketch region, reference region) by the labels of a Result.
+    """
+
+    sketch_mask: Mask | None = None
+    reference_mask: Mask | None = None
+    sketch_map: Labels | None = None
+    reference_map: Labels | None = None
+    pairs: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
 class Result:
     """What colouring or stylising gave.
 

@@ -58,6 +58,32 @@ def test_replay_makes_the_same_picture_again(capsys, tmp_path, sketch_file, refe
     assert run(capsys, "color", "--replay", sketch_file)[0] == 1
 
 
+def test_masks_maps_and_pairs_overrule_the_program(capsys, tmp_path, sketch_file, reference_file):
+    mask = np.zeros((128, 128), np.uint8)
+    mask[:, :64] = 255
+    save_image(tmp_path / "mask.png", mask)
+    colored = np.where(mask[..., None] > 0, (255, 0, 0), (0, 0, 255)).astype(np.uint8)
+    save_image(tmp_path / "map.png", colored)
+    base = ["color", sketch_file, "--reference", reference_file, "-o", tmp_path / "o.png", *QUICK]
+    layers = ["--layers", tmp_path / "layers"]
+    assert run(capsys, *base, *layers, "--sketch-mask", tmp_path / "mask.png")[0] == 0
+    found = read_image(tmp_path / "layers" / "sketch-mask.png")[..., 0] > 127
+    assert found[:, :40].all() and not found[:, 60:].any()
+    maps = ["--sketch-map", tmp_path / "map.png", "--reference-map", tmp_path / "map.png"]
+    matches = run(capsys, *base, *maps)[1]["results"][0]["matches"]
+    assert [(m["sketch"], m["reference"], m["reason"]) for m in matches] == [
+        (1, 1, "given by the user"),
+        (2, 2, "given by the user"),
+    ]
+    matches = run(capsys, *base, *maps, "--match", "1=2")[1]["results"][0]["matches"]
+    assert matches[0]["reference"] == 2
+    assert run(capsys, "color", "--replay", tmp_path / "o.png", "-o", tmp_path / "r.png")[0] == 0
+    assert (read_image(tmp_path / "o.png") == read_image(tmp_path / "r.png")).all()
+    for wrong in (["--match", "1=99"], ["--match", "a=b"], maps[:2]):
+        status, _, error = run(capsys, *base, *wrong)
+        assert status == 2 and len(error.strip().splitlines()) == 1
+
+
 def test_one_bad_file_does_not_stop_the_rest(capsys, tmp_path, sketch_file, reference_file):
     bad = tmp_path / "bad.png"
     bad.write_text("no picture")

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sketchcolor import __version__
 from sketchcolor.cli import Answer, Interrupt, add_command, add_settings, read_settings
+from sketchcolor.commands.recipe import RECIPE, Given, check_recipe, make_recipe, read_recipe
 from sketchcolor.commands.terminal import Bar, say
 from sketchcolor.errors import ImageError, SettingsError, SketchColorError
 from sketchcolor.settings import ColorSettings
@@ -16,9 +16,6 @@ from sketchcolor.settings import ColorSettings
 if TYPE_CHECKING:
     from sketchcolor.pipeline import Colorizer
     from sketchcolor.records import Progress, Result
-
-RECIPE = "sketchcolor"
-"""Name of the PNG text chunk that says how a picture was made."""
 
 
 def register(commands: Any) -> None:
@@ -36,6 +33,13 @@ def register(commands: Any) -> None:
     color.add_argument("--layers", type=Path, help="folder for underpainting, painting, lines, masks and label maps")
     color.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default auto")
     color.add_argument("--replay", type=Path, metavar="PICTURE", help="make a picture again that this program made")
+    color.add_argument("--sketch-mask", type=Path, help="your own foreground mask of the sketch: white = figure")
+    color.add_argument("--reference-mask", type=Path, help="your own foreground mask of the reference")
+    color.add_argument("--sketch-map", type=Path, help="colour-coded regions of the sketch; with --reference-map")
+    color.add_argument("--reference-map", type=Path, help="the same colours for the parts of the reference")
+    color.add_argument(
+        "--match", action="append", default=[], metavar="SKETCH=REFERENCE", help="pair two regions by number (--json)"
+    )
     add_settings(color, ColorSettings)
     segment = add_command(commands, "segment", "write the foreground mask of a sketch or photo", run_segment)
     segment.add_argument("image", type=Path)
@@ -54,6 +58,9 @@ def run_color(options: argparse.Namespace) -> Answer:
     many = len(sketches) + len(failures) > 1
     if many and options.output is not None and options.output.suffix and not options.output.is_dir():
         raise SettingsError(f"--output must be a folder for several sketches, not {options.output}")
+    given = Given.from_options(options)
+    if many and given.any():
+        raise SettingsError("masks, maps and --match are for one sketch at a time")
     colorizer = _colorizer(options, settings)
     results: list[dict[str, Any]] = [{"sketch": str(path), "error": reason} for path, reason in failures]
     for reason in (r for _, r in failures):
@@ -73,6 +80,7 @@ def run_color(options: argparse.Namespace) -> Answer:
                         output,
                         options.layers if not many or options.layers is None else options.layers / output.stem,
                         interrupt,
+                        given,
                     )
                 )
             except SketchColorError as error:
@@ -138,6 +146,7 @@ def _color_one(
     output: Path,
     layers: Path | None,
     interrupt: Interrupt,
+    given: Given,
 ) -> dict[str, Any]:
     from sketchcolor.images import save_image
 
@@ -148,9 +157,9 @@ def _color_one(
         bar(progress)
         return not interrupt.stopped
 
-    result = colorizer.color(sketch, reference, progress=watch)
+    result = colorizer.color(sketch, reference, progress=watch, overrides=given.read())
     bar.clear()
-    save_image(output, result.image, text={RECIPE: json.dumps(_recipe(sketch, result), ensure_ascii=False)})
+    save_image(output, result.image, text={RECIPE: json.dumps(make_recipe(sketch, result, given), ensure_ascii=False)})
     if layers is not None:
         _write_layers(layers, result)
     report = _report(sketch, output, result)
@@ -170,22 +179,6 @@ def _check_writable(output: Path) -> None:
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise ImageError(f"{output}: no permission to write here")
-
-
-def _recipe(sketch: Path, result: Result) -> dict[str, Any]:
-    """All that is needed to make the picture again."""
-    from sketchcolor.weights import sha256_of
-
-    reference = str(result.reference)
-    return {
-        "version": __version__,
-        "sketch": str(sketch.absolute()),
-        "sketch_sha256": sha256_of(sketch),
-        "reference": str(Path(reference).absolute()),
-        "reference_sha256": sha256_of(Path(reference)),
-        "settings": result.settings.as_dict() if result.settings else {},
-        "stopped": result.stopped,
-    }
 
 
 def _report(sketch: Path, output: Path, result: Result) -> dict[str, Any]:
@@ -246,31 +239,17 @@ def _paint_labels(labels: Any) -> Any:
 
 
 def _replay(options: argparse.Namespace) -> Answer:
-    from sketchcolor.images import read_text
-    from sketchcolor.weights import sha256_of
-
-    text = read_text(options.replay).get(RECIPE)
-    if text is None:
-        raise ImageError(f"{options.replay}: holds no recipe; only pictures that `color` wrote as PNG can be replayed")
-    try:
-        recipe = json.loads(text)
-        settings = ColorSettings.from_dict(recipe["settings"])
-        sketch = options.sketches[0] if options.sketches else Path(recipe["sketch"])
-        reference = options.reference or Path(recipe["reference"])
-        wanted = {sketch: recipe["sketch_sha256"], reference: recipe["reference_sha256"]}
-    except (ValueError, KeyError, TypeError):
-        raise ImageError(f"{options.replay}: its recipe is damaged") from None
-    for path, expected in wanted.items():
-        if not path.is_file():
-            raise ImageError(f"{path}: is gone; name it again as SKETCH or --reference")
-        if sha256_of(path) != expected:
-            raise ImageError(f"{path}: has changed since; the same picture cannot be made")
+    recipe = read_recipe(options.replay)
+    sketch = options.sketches[0] if options.sketches else Path(recipe["sketch"])
+    reference = options.reference or Path(recipe["reference"])
+    settings = check_recipe(recipe, options.replay, sketch, reference)
     if recipe.get("stopped"):
         say("note: the picture was stopped early; this run goes to the end")
     output = options.output or Path(f"{options.replay.stem}-replay.png")
+    given = Given.from_recipe(recipe)
     with Interrupt() as interrupt:
         colorizer = _colorizer(options, settings)
-        report = _color_one(colorizer, sketch, reference, output, options.layers, interrupt)
+        report = _color_one(colorizer, sketch, reference, output, options.layers, interrupt, given)
     return {"results": [report]}, 0
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sketchcolor import __version__
 from sketchcolor.cli import Answer, Interrupt, add_command, add_settings, read_settings
-from sketchcolor.commands.coloring import RECIPE
+from sketchcolor.commands.recipe import RECIPE
 from sketchcolor.commands.terminal import Bar, say
 from sketchcolor.settings import StyleSettings
 

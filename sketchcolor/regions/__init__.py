@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from sketchcolor.records import Field, Image, Mask, Match, Regions
+import cv2
+import numpy as np
+
+from sketchcolor.errors import SettingsError
+from sketchcolor.records import Field, Image, Mask, Match, Overrides, Regions
 from sketchcolor.regions.alignment import Alignment, align
 from sketchcolor.regions.foreground import photo_foreground, sketch_foreground
 from sketchcolor.regions.matching import match_regions
@@ -16,8 +20,11 @@ __all__ = [
     "believable",
     "find_parts",
     "match",
+    "overrule",
+    "parts_from_maps",
     "photo_foreground",
     "place",
+    "sized_mask",
     "sketch_foreground",
     "underpaint",
 ]
@@ -35,6 +42,47 @@ def find_parts(
         reference_map=reference_map,
         reference=describe(reference_map, reference, reference_mask),
     )
+
+
+def sized_mask(mask: Mask, size: tuple[int, int]) -> Mask:
+    """A mask given by the user, at another size."""
+    return np.asarray(cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0)
+
+
+def parts_from_maps(
+    overrides: Overrides, page: Image, sketch_mask: Mask, reference: Image, reference_mask: Mask
+) -> Regions:
+    """Parts as the user's label maps say, brought to the sizes of page and reference."""
+    assert overrides.sketch_map is not None and overrides.reference_map is not None
+    maps = [
+        cv2.resize(labels.astype(np.float32), picture.shape[1::-1], interpolation=cv2.INTER_NEAREST).astype(np.int32)
+        for labels, picture in ((overrides.sketch_map, page), (overrides.reference_map, reference))
+    ]
+    return Regions(
+        sketch_map=maps[0],
+        sketch=describe(maps[0], page, sketch_mask),
+        reference_map=maps[1],
+        reference=describe(maps[1], reference, reference_mask),
+    )
+
+
+def overrule(matches: tuple[Match, ...], parts: Regions, overrides: Overrides) -> tuple[Match, ...]:
+    """Matches with the user's own pairs in place. Raises SettingsError for a region that is not there."""
+    wanted = dict(overrides.pairs)
+    if overrides.sketch_map is not None:
+        there = {r.label for r in parts.reference}
+        wanted = {r.label: r.label for r in parts.sketch if r.label in there} | wanted
+    for side, regions, labels in (
+        ("sketch", parts.sketch, wanted.keys()),
+        ("reference", parts.reference, wanted.values()),
+    ):
+        known = {r.label for r in regions}
+        if unknown := sorted(set(labels) - known):
+            raise SettingsError(f"the {side} has no region {unknown[0]}; it has {', '.join(map(str, sorted(known)))}")
+    found = {m.sketch: m for m in matches}
+    for sketch, reference in wanted.items():
+        found[sketch] = Match(sketch, reference, 0.0, {}, "given by the user")
+    return tuple(found[r.label] for r in parts.sketch if r.label in found)
 
 
 def match(parts: Regions, placed: Alignment, sketch_mask: Mask) -> tuple[Match, ...]:
