@@ -162,12 +162,19 @@ class Run:
 
 
 def release(network: nn.Module, path: Path, metadata: dict[str, str]) -> str:
-    """Write float16 weights as safetensors (beside, then renamed) and return their sha256."""
+    """Write weights, float16 but for vectors, as safetensors (beside, then renamed); return their sha256."""
     import hashlib
 
     from safetensors.torch import save_file
 
-    tensors = {k: v.detach().to(torch.float16).contiguous() for k, v in network.state_dict().items()}
+    def compact(value: torch.Tensor) -> torch.Tensor:
+        # Vectors (biases, statistics of normalisation) are few and may lie outside float16's range.
+        kept = value.detach().to(torch.float16 if value.ndim > 1 else torch.float32).contiguous()
+        if not torch.isfinite(kept).all():
+            raise ValueError(f"{path.name}: a weight does not fit into {kept.dtype}")
+        return kept
+
+    tensors = {k: compact(v) for k, v in network.state_dict().items()}
     beside = path.with_suffix(".part")
     save_file(tensors, str(beside), metadata=metadata)
     os.replace(beside, path)
