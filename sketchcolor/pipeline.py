@@ -126,6 +126,7 @@ class Colorizer:
                 reference_mask = regions.sized_mask(overrides.reference_mask, picture.shape[:2])
             else:
                 reference_mask = regions.photo_foreground(picture).mask
+                reference_mask = regions.main_figure(sketch_mask, reference_mask, drawing.ink, picture)
             reference_mask = _believed(reference_mask, work)
         with work.stage("align"):
             placed = regions.align(sketch_mask, reference_mask, drawing.ink, picture)

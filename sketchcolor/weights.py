@@ -6,10 +6,12 @@ when online and allowed, torchvision's download.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,7 +148,8 @@ def fetch(name: str) -> Path:
         return path
     entry = torchvision_weights(name)
     try:
-        entry.get_state_dict(progress=False, check_hash=True)
+        with contextlib.redirect_stdout(sys.stderr):  # torch.hub says on standard output what it downloads
+            entry.get_state_dict(progress=False, check_hash=True)
     except Exception as error:  # URLError, HTTPError, timeouts, hash mismatch, disk full
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise WeightsError(

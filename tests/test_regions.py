@@ -10,7 +10,16 @@ from conftest import draw_disc, photo_of_disc
 from sketchcolor import regions
 from sketchcolor.lines import find_lines
 from sketchcolor.records import Region
-from sketchcolor.regions import alignment, classical, completion, foreground, matching, partition, underpainting
+from sketchcolor.regions import (
+    alignment,
+    classical,
+    completion,
+    foreground,
+    matching,
+    partition,
+    placement,
+    underpainting,
+)
 
 
 def iou(a, b):
@@ -148,6 +157,17 @@ def test_alignment_lays_figure_on_figure(mirror):
     carried = underpainting.sample(reference_mask.astype(np.float32), found.figure) > 0.5
     assert iou(carried, sketch_mask) > 0.93
     assert found.folded <= alignment.MOST_FOLDED
+
+
+def test_of_several_figures_the_one_that_suits_the_sketch_is_taken():
+    round_one, bar = disc(160, (50, 50), 30), np.zeros((160, 160), bool)
+    bar[130:142, 10:150] = True
+    reference = np.zeros((160, 160, 3), np.uint8)
+    ink = np.zeros((120, 120), np.float32)
+    taken = placement.main_figure(disc(120, (60, 60), 40), round_one | bar, ink, reference)
+    assert (taken == round_one).all()
+    two = disc(120, (30, 30), 20) | disc(120, (90, 90), 20)
+    assert (placement.main_figure(two, round_one | bar, ink, reference) == (round_one | bar)).all()
 
 
 @pytest.mark.parametrize("kind", ["empty", "tiny", "everything"])

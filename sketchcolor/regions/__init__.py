@@ -11,7 +11,7 @@ from sketchcolor.regions.alignment import Alignment, align
 from sketchcolor.regions.foreground import photo_foreground, sketch_foreground
 from sketchcolor.regions.matching import match_regions
 from sketchcolor.regions.partition import describe, photo_parts, sketch_parts
-from sketchcolor.regions.placement import believable, place
+from sketchcolor.regions.placement import believable, main_figure, place
 from sketchcolor.regions.underpainting import carry_labels, underpaint
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "align",
     "believable",
     "find_parts",
+    "main_figure",
     "match",
     "overrule",
     "parts_from_maps",

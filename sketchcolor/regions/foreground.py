@@ -6,7 +6,6 @@ a drawing, edges in a photo.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from sketchcolor.images import fit_size
 from sketchcolor.records import Field, Image, Mask
-from sketchcolor.regions.classical import around_strokes, sketch_hints
+from sketchcolor.regions.classical import Foreground, around_strokes, sketch_by_closing, sketch_hints
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,16 +23,10 @@ PHOTO_SIDE = 192
 SKETCH_SIDE = 160
 # A figure below this share of the page, or hardly more than its strokes, is one without interior.
 SMALLEST_FIGURE = 0.012
+# A figure that holds less of the ink than this is not believed.
+LEAST_INK = 0.5
 # Pixels nearer to ink than this share of the page are not asked when a closed area is judged as a whole.
 NEAR_INK = 0.01
-
-
-@dataclass(frozen=True)
-class Foreground:
-    """mask: bool (H, W). confidence: 0 (a guess) to 1 (sure)."""
-
-    mask: Mask
-    confidence: float
 
 
 @lru_cache(maxsize=2)
@@ -133,6 +126,11 @@ def sketch_foreground(ink: Field, width: float) -> Foreground:
     likely = np.clip(cv2.resize(rough, ink.shape[::-1], interpolation=cv2.INTER_CUBIC), 0, 1)
     solid = ink > 0.4
     mask = _by_areas(solid, likely)
+    reach = 2 * round(width) + 1  # the outer half of an outline lies outside
+    near = cv2.dilate(mask.astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
+    if (solid & near).sum() < LEAST_INK * solid.sum():  # most of the drawing is no part of it: not to be believed
+        closed = sketch_by_closing(ink, width)
+        return Foreground(closed.mask, 0.5 * closed.confidence)
     if mask.mean() < SMALLEST_FIGURE or mask.sum() < 1.2 * (solid & mask).sum():
         return Foreground(around_strokes(solid.astype(np.uint8), width), 0.3)
     return Foreground(mask, float(np.abs(2 * rough - 1).mean()))

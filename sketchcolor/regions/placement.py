@@ -40,6 +40,29 @@ class Placement:
     mirrored: bool
 
 
+def main_figure(sketch_mask: Mask, reference_mask: Mask, ink: Field, reference: Image) -> Mask:
+    """The part of the reference's figure that suits the sketch best, where it has several and the sketch has one.
+
+    Candidates are all parts together and each of the three largest alone (of at least a tenth of the figure); the one
+    with the best overlap and edges after placement is taken.
+    """
+    _, _, stats, _ = cv2.connectedComponentsWithStats(sketch_mask.astype(np.uint8))
+    if len(stats) < 2 or stats[1:, cv2.CC_STAT_AREA].max() < 0.85 * sketch_mask.sum():
+        return reference_mask
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(reference_mask.astype(np.uint8))
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    large = 1 + np.argsort(-areas, kind="stable")[:3]
+    parts = [labels == i for i in large if stats[i, cv2.CC_STAT_AREA] >= 0.1 * reference_mask.sum()]
+    if count <= 2 or len(parts) < 2:
+        return reference_mask
+
+    def fit(mask: Mask) -> float:
+        found = place(sketch_mask, mask, ink, reference)
+        return found.overlap + EDGE_WEIGHT * found.edges
+
+    return max([reference_mask, *(p for p in parts if believable(p))], key=fit)
+
+
 def shrunk(array: NDArray[Any], side: int) -> tuple[Field, float]:
     """The array as float32 with its longer side `side` px, and the scale used."""
     scale = side / max(array.shape[:2])
