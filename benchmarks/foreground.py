@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.tables import parser, show
 from sketchcolor import read_image
+from sketchcolor.errors import ImageError
 from sketchcolor.lines import find_lines
 from sketchcolor.records import Field, Image, Mask
 from sketchcolor.regions import classical, foreground
@@ -91,7 +92,10 @@ def openmoji(options: Any) -> None:
     for path in names:
         color = read_image(options.lineart / "color" / path.name)
         truth = silhouette(color)
-        drawing = find_lines(read_image(path, drawing=True))
+        try:
+            drawing = find_lines(read_image(path, drawing=True))
+        except ImageError:  # a blank picture
+            continue
         for name, segment in METHODS.items():
             found[name].append(measures(segment(drawing.ink, drawing.width).mask, truth)[0])
     rows = [

@@ -83,7 +83,7 @@ def _outline_flow(sketch_mask: Mask, reference_mask: Mask, matrix: Field, overla
 
     None where it is not wanted: the figures agree, do not meet, or the flow folds.
     """
-    strength = float(np.clip((1.0 - overlap) / (1.0 - DAMP_FROM), 0, 1))
+    strength = float(np.clip((1.0 - overlap) / (1.0 - DAMP_FROM), 0, 1)) ** 2
     if strength < 0.05 or overlap < 0.15:
         return None, 0.0
     height, width = sketch_mask.shape

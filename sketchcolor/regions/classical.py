@@ -18,6 +18,8 @@ ENOUGH_OF_LARGEST = 0.72
 # A figure below this share of the page is taken for one without interior (a stick man, a plant).
 SMALLEST_FIGURE = 0.015
 GRABCUT_SIDE = 200
+# A figure that holds at least this share of the ink is not doubted for what it leaves out (hairs, a line of ground).
+MOST_INK_HELD = 0.8
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,12 @@ def sketch_by_closing(ink: Field, width: float) -> Foreground:
     if largest < SMALLEST_FIGURE * solid.size or largest < 1.3 * int(solid.sum()):
         return Foreground(around_strokes(solid, width), 0.3)
     chosen = next(i for i, area in enumerate(areas) if area >= ENOUGH_OF_LARGEST * largest)
-    # The sooner the outline closed, the surer the figure.
-    confidence = 1.0 - 0.6 * chosen / (len(CLOSING_RADII) - 1)
+    # The sooner the outline closed, the less closing wider gaps would add, and the more of the ink belongs to what is
+    # closed, the surer the figure.
+    near = cv2.dilate(masks[chosen], _disc(max(2, round(0.008 * side))))
+    held = float((solid & near).sum() / solid.sum())
+    soon = 1.0 if chosen <= 1 else 1 - 0.6 * chosen / (len(CLOSING_RADII) - 1)
+    confidence = areas[1] / largest * soon * min(1.0, held / MOST_INK_HELD)
     return Foreground(masks[chosen].astype(bool), confidence)
 
 
@@ -112,6 +118,8 @@ def _page_edge(solid: NDArray[Any], width: float) -> NDArray[Any]:
             if i == longest or gap > 0.4 * len(edge):
                 continue
             along = edge[np.arange(at[i], at[i] + gap + 1) % len(edge)]
+            if (np.ptp(along, axis=0) >= np.array(solid.shape) - 1).any() and gap > max(solid.shape):
+                continue  # from one side of the page to the opposite: a horizon, no figure
             closed[along[:, 0], along[:, 1]] = 1
     return closed
 

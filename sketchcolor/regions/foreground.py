@@ -15,16 +15,22 @@ import numpy as np
 from sketchcolor.images import fit_size
 from sketchcolor.records import Field, Image, Mask
 from sketchcolor.regions.classical import Foreground, around_strokes, sketch_by_closing, sketch_hints
+from sketchcolor.regions.placement import believable
 
 if TYPE_CHECKING:
     from torch import nn
 
 PHOTO_SIDE = 192
 SKETCH_SIDE = 160
+# A ground is plain where this share of the rim lies within PLAIN (Lab) of its median.
+PLAIN, PLAIN_SHARE = 5.0, 0.92
 # A figure below this share of the page, or hardly more than its strokes, is one without interior.
 SMALLEST_FIGURE = 0.012
-# A figure that holds less of the ink than this is not believed.
-LEAST_INK = 0.5
+# A figure that holds less of the ink than this, where the strokes enclose much more, is not believed.
+LEAST_INK = 0.6
+# From this confidence of gap closing on the outline counts as closed.
+SURELY_CLOSED = 0.85
+MUCH_MORE = 1.5
 # Pixels nearer to ink than this share of the page are not asked when a closed area is judged as a whole.
 NEAR_INK = 0.01
 
@@ -56,9 +62,13 @@ def _probability(kind: str, planes: Field) -> Field:
 def photo_foreground(image: Image) -> Foreground:
     """Figure of a photo, RGB uint8 (H, W, 3): network, then a guided filter (He et al. 2010) along the edges.
 
-    Where nothing is found, the mask is empty and the confidence 0.
+    A picture on a plain ground (a drawing in colour, a product) is told from it by colour, exactly. Where nothing is
+    found, the mask is empty and the confidence 0.
     """
     height, width = image.shape[:2]
+    plain = _on_plain_ground(image)
+    if plain is not None:
+        return Foreground(plain, 1.0)
     small = cv2.resize(image, (PHOTO_SIDE, PHOTO_SIDE), interpolation=cv2.INTER_AREA)
     rough = _probability("photo", small.astype(np.float32) / 255)
     sure = float(np.abs(2 * rough - 1).mean())
@@ -67,6 +77,22 @@ def photo_foreground(image: Image) -> Foreground:
     fine = guided_filter(image.astype(np.float32) / 255, np.clip(large, 0, 1), radius, 1e-4)
     mask = _without_specks(fine > 0.5)
     return Foreground(mask, sure if mask.any() else 0.0)
+
+
+def _on_plain_ground(image: Image) -> Mask | None:
+    """All that differs from a plain rim, holes filled; None where the rim is not plain or nothing stands on it."""
+    lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    rim = max(1, min(image.shape[:2]) // 50)
+    edge = np.concatenate([lab[:rim].reshape(-1, 3), lab[-rim:].reshape(-1, 3)])
+    edge = np.concatenate([edge, lab[:, :rim].reshape(-1, 3), lab[:, -rim:].reshape(-1, 3)])
+    ground = np.median(edge, axis=0)
+    if (np.linalg.norm(edge - ground, axis=1) < PLAIN).mean() < PLAIN_SHARE:
+        return None
+    differs = (np.linalg.norm(lab - ground, axis=2) > 2 * PLAIN).astype(np.uint8)
+    outlines, _ = cv2.findContours(differs, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = cv2.drawContours(np.zeros_like(differs), outlines, -1, 1, cv2.FILLED)
+    mask = _without_specks(filled > 0)
+    return mask if believable(mask) else None
 
 
 def guided_filter(guide: Field, values: Field, radius: int, smoothness: float) -> Field:
@@ -109,10 +135,16 @@ def _without_specks(mask: Mask) -> Mask:
 def sketch_foreground(ink: Field, width: float) -> Foreground:
     """Figure of a line drawing; ink float32 (H, W) in [0, 1], width of the strokes in pixels.
 
-    Areas that the ink closes are figure or ground as a whole, by the network's judgement of them; where the outline
-    is open the network's own border is taken. The border runs along the middle of the line. A figure without
-    interior (a stick man, a plant) is the surroundings of its strokes. Never empty where there is ink.
+    A closed outline is filled exactly. Else areas that the ink closes are figure or ground as a whole, by the
+    network's judgement of them; where the outline is open the network's own border is taken. The border runs along
+    the middle of the line. A figure without interior (a stick man, a plant) is the surroundings of its strokes.
+    Never empty where there is ink.
     """
+    solid = ink > 0.4
+    closed = sketch_by_closing(ink, width)
+    if closed.confidence >= SURELY_CLOSED:
+        # A drawing whose outline is closed needs no network; only the ink is shared out anew.
+        return Foreground(_by_areas(solid, closed.mask.astype(np.float32)), closed.confidence)
     small_size = fit_size(ink.shape[0], ink.shape[1], SKETCH_SIDE)
     shrinks = max(ink.shape) > SKETCH_SIDE
     small = cv2.resize(ink, small_size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
@@ -124,12 +156,11 @@ def sketch_foreground(ink: Field, width: float) -> Foreground:
     rough = _probability("sketch", np.dstack([page, *sketch_hints(page)]).astype(np.float32))
     rough = rough[: small.shape[0], : small.shape[1]]
     likely = np.clip(cv2.resize(rough, ink.shape[::-1], interpolation=cv2.INTER_CUBIC), 0, 1)
-    solid = ink > 0.4
     mask = _by_areas(solid, likely)
-    reach = 2 * round(width) + 1  # the outer half of an outline lies outside
-    near = cv2.dilate(mask.astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
-    if (solid & near).sum() < LEAST_INK * solid.sum():  # most of the drawing is no part of it: not to be believed
-        closed = sketch_by_closing(ink, width)
+    misses_ink = (solid & mask).sum() < LEAST_INK * solid.sum()
+    if misses_ink and closed.mask.sum() > MUCH_MORE * mask.sum():
+        # Most of the drawing is no part of it. Fine for a plain outline, whose outer half lies outside; but here
+        # what the strokes enclose is much more than the network saw.
         return Foreground(closed.mask, 0.5 * closed.confidence)
     if mask.mean() < SMALLEST_FIGURE or mask.sum() < 1.2 * (solid & mask).sum():
         return Foreground(around_strokes(solid.astype(np.uint8), width), 0.3)

@@ -275,7 +275,9 @@ class _Loop:
 
 def to_tensor(image: Image, device: str = "cpu") -> Tensor:
     """RGB uint8 (H, W, 3) -> float32 (1, 3, H, W) in [0, 1], channels last."""
-    tensor = torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float() / 255
+    tensor = (
+        torch.from_numpy(np.require(image, requirements=["C", "W"])).to(device).permute(2, 0, 1)[None].float() / 255
+    )
     return tensor.contiguous(memory_format=torch.channels_last)
 
 

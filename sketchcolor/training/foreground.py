@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from sketchcolor.regions.classical import sketch_hints
 from sketchcolor.regions.networks import PHOTO_SIDE, SKETCH_SIDE, PhotoNet, SketchNet
 from sketchcolor.training import common, drawings
+from sketchcolor.weights import load_file as load_weights
 
 Sample = tuple[NDArray[Any], NDArray[Any]]
 HELD_OUT = {"ecssd": 100, "weizmann": 60, "ccp": 60}
@@ -149,6 +150,8 @@ def train(options: argparse.Namespace) -> None:
         samples += silhouettes(options.lineart) if options.lineart is not None else []
         network = SketchNet()
         trunk_parameters = []
+    if options.start is not None:
+        network.load_state_dict(load_weights(options.start))
     common.say(f"{len(samples)} masks")
     held = [s for part in load_masks(options.masks, held=True).values() for s in part]
     own = {id(p) for p in trunk_parameters}
@@ -233,6 +236,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--grounds", type=Path, nargs="*", default=[], help="photo: other grounds to paste figures on")
     made.add_argument("--lineart", type=Path, help="sketch: OpenMoji, folder with color/")
     made.add_argument("--teacher", type=Path, help="photo: SqueezeNet v1.0 weights to start from")
+    made.add_argument("--start", type=Path, help="go on from these weights, with a fresh schedule")
     made.add_argument("--out", type=Path, default=Path("models"))
     made.add_argument("--work", type=Path, default=Path("training-foreground"))
     made.add_argument("--steps", type=int, default=2400)
