@@ -70,7 +70,9 @@ def photo_foreground(image: Image) -> Foreground:
     if plain is not None:
         return Foreground(plain, 1.0)
     small = cv2.resize(image, (PHOTO_SIDE, PHOTO_SIDE), interpolation=cv2.INTER_AREA)
-    rough = _probability("photo", small.astype(np.float32) / 255)
+    values = small.astype(np.float32) / 255
+    # The mean of the picture's answer and its mirror image's is steadier than either.
+    rough = (_probability("photo", values) + _probability("photo", values[:, ::-1])[:, ::-1]) / 2
     sure = float(np.abs(2 * rough - 1).mean())
     large = cv2.resize(rough, (width, height), interpolation=cv2.INTER_CUBIC)
     radius = max(2, round(max(height, width) / 64))
@@ -181,10 +183,10 @@ def _by_areas(solid: Mask, likely: Field) -> Mask:
     for label in range(1, count):
         if asked[label] < 0.2 * areas[label]:  # a narrow area: simple majority
             decision[label] = int(2 * all_votes[label] > areas[label])
-        elif votes[label] <= max(0.001 * solid.size, 0.01 * asked[label]):
-            decision[label] = 0
         elif votes[label] >= 0.85 * asked[label]:
             decision[label] = 1
+        elif votes[label] <= max(0.001 * solid.size, 0.01 * asked[label]):
+            decision[label] = 0
     judged = decision[labels]
     sides = np.where(judged < 0, figure, judged == 1)
     # Ink goes to the nearer side, so the border runs along the line's middle.

@@ -16,7 +16,7 @@ from sketchcolor.lines import stroke_width
 from sketchcolor.records import Field, Image
 
 # On the page that the network sees, in pixels.
-THICKEST = 4.2
+THINNEST, USUAL, THICKEST = 1.6, 2.2, 4.2
 SOFTNESS = 0.5
 Vectors = NDArray[np.float32]
 """float32 (N, D), rows of unit length."""
@@ -93,15 +93,19 @@ def crop_to_lines(lines: Field, side: int, *, margin: float = 0.06) -> Field:
 
 
 def even_strokes(ink: Field, side: int) -> Field:
-    """Strokes as the network knows them: soft, and thin where they would be wider than THICKEST on the page.
+    """Strokes as the network knows them: soft, and neither hair-thin nor broad on the page that it sees.
 
-    `side` is the page's, in pixels; broad strokes are drawn anew along their skeleton.
+    `side` is the page's, in pixels; thin strokes are widened, broad ones drawn anew along their skeleton.
     """
     rows, columns = np.flatnonzero(ink.max(axis=1) > 0.5), np.flatnonzero(ink.max(axis=0) > 0.5)
     if not len(rows):
         return ink
     scale = side / max(1, int(np.ptp(rows)), int(np.ptp(columns)))
-    if stroke_width(ink) * scale <= THICKEST:
+    width = stroke_width(ink)
+    if width * scale < THINNEST:
+        reach = max(2, round(USUAL / scale - width) + 1)
+        ink = cv2.dilate(ink, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
+    if width * scale <= THICKEST:
         return np.asarray(cv2.GaussianBlur(ink, (0, 0), max(0.3, SOFTNESS / scale)))
     bones = skeletonize(ink > 0.5).astype(np.float32)
     reach = max(1, round(1.5 / scale))
