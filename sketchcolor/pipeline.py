@@ -125,8 +125,9 @@ class Colorizer:
             if overrides.reference_mask is not None:
                 reference_mask = regions.sized_mask(overrides.reference_mask, picture.shape[:2])
             else:
-                reference_mask = regions.photo_foreground(picture).mask
-                reference_mask = regions.main_figure(sketch_mask, reference_mask, drawing.ink, picture)
+                found = regions.photo_foreground(picture)
+                surest = found.mask if found.surest is None else found.surest
+                reference_mask = regions.main_figure(sketch_mask, found.mask, surest, drawing.ink, picture)
             reference_mask = _believed(reference_mask, work)
         with work.stage("align"):
             placed = regions.align(sketch_mask, reference_mask, drawing.ink, picture)
