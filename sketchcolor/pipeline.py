@@ -126,8 +126,7 @@ class Colorizer:
                 reference_mask = regions.sized_mask(overrides.reference_mask, picture.shape[:2])
             else:
                 found = regions.photo_foreground(picture)
-                surest = found.mask if found.surest is None else found.surest
-                reference_mask = regions.main_figure(sketch_mask, found.mask, surest, drawing.ink, picture)
+                reference_mask = regions.main_figure(sketch_mask, found.mask, found.readings, drawing.ink, picture)
             reference_mask = _believed(reference_mask, work)
         with work.stage("align"):
             placed = regions.align(sketch_mask, reference_mask, drawing.ink, picture)

@@ -165,11 +165,11 @@ def test_of_several_figures_the_one_that_suits_the_sketch_is_taken():
     reference = np.zeros((160, 160, 3), np.uint8)
     ink = np.zeros((120, 120), np.float32)
     both = round_one | bar
-    taken = placement.main_figure(disc(120, (60, 60), 40), both, both, ink, reference)
+    taken = placement.main_figure(disc(120, (60, 60), 40), both, (), ink, reference)
     assert (taken == round_one).all()
-    assert (placement.main_figure(disc(120, (60, 60), 40), both, round_one, ink, reference) == round_one).all()
+    assert (placement.main_figure(disc(120, (60, 60), 40), both, (round_one,), ink, reference) == round_one).all()
     two = disc(120, (30, 30), 20) | disc(120, (90, 90), 20)
-    assert (placement.main_figure(two, both, both, ink, reference) == both).all()
+    assert (placement.main_figure(two, both, (), ink, reference) == both).all()
 
 
 @pytest.mark.parametrize("kind", ["empty", "tiny", "everything"])

@@ -24,11 +24,11 @@ MOST_INK_HELD = 0.8
 
 @dataclass(frozen=True)
 class Foreground:
-    """mask: bool (H, W). confidence: 0 (a guess) to 1 (sure). surest: the part of the mask that is least in doubt."""
+    """mask: bool (H, W). confidence: 0 (a guess) to 1 (sure). readings: other masks, wider and narrower."""
 
     mask: Mask
     confidence: float
-    surest: Mask | None = None
+    readings: tuple[Mask, ...] = ()
 
 
 def sketch_by_closing(ink: Field, width: float) -> Foreground:

@@ -24,8 +24,8 @@ PHOTO_SIDE = 192
 SKETCH_SIDE = 160
 # A ground is plain where this share of the rim lies within PLAIN (Lab) of its median.
 PLAIN, PLAIN_SHARE = 5.0, 0.92
-# Above this the network has hardly any doubt.
-SUREST = 0.85
+# Where the figure is read more widely, and where only what the network hardly doubts is taken.
+OTHER_THRESHOLDS = (0.15, 0.85)
 # A figure below this share of the page, or hardly more than its strokes, is one without interior.
 SMALLEST_FIGURE = 0.012
 # A figure that holds less of the ink than this, where the strokes enclose much more, is not believed.
@@ -80,7 +80,7 @@ def photo_foreground(image: Image) -> Foreground:
     radius = max(2, round(max(height, width) / 64))
     fine = guided_filter(image.astype(np.float32) / 255, np.clip(large, 0, 1), radius, 1e-4)
     mask = _without_specks(fine > 0.5)
-    return Foreground(mask, sure if mask.any() else 0.0, _without_specks(fine > SUREST))
+    return Foreground(mask, sure if mask.any() else 0.0, tuple(_without_specks(fine > t) for t in OTHER_THRESHOLDS))
 
 
 def _on_plain_ground(image: Image) -> Mask | None:

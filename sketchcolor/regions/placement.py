@@ -5,6 +5,7 @@ Judged by overlap and by how well the reference's edges fall on the sketch's lin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,17 +42,19 @@ class Placement:
     mirrored: bool
 
 
-def main_figure(sketch_mask: Mask, reference_mask: Mask, surest: Mask, ink: Field, reference: Image) -> Mask:
+def main_figure(
+    sketch_mask: Mask, reference_mask: Mask, readings: Sequence[Mask], ink: Field, reference: Image
+) -> Mask:
     """The reading of the reference's figure that suits the sketch best.
 
-    Candidates are the figure as found, its surest part, and, where the sketch is one piece, each of the three largest
-    pieces of either (of at least a tenth of the figure). Another reading than the first must fit clearly better
+    Candidates are the figure as found, other readings of it, and, where the sketch is one piece, each of the three
+    largest pieces of any (of at least a tenth of the figure). Another reading than the first must fit clearly better
     (by CLEARLY in overlap and edges).
     """
-    candidates = [surest] if surest.any() else []
+    candidates = list(readings)
     _, _, stats, _ = cv2.connectedComponentsWithStats(sketch_mask.astype(np.uint8))
-    if len(stats) > 1 and stats[1:, cv2.CC_STAT_AREA].max() >= 0.85 * sketch_mask.sum():
-        for mask in (reference_mask, surest):
+    if len(stats) > 1 and stats[1:, cv2.CC_STAT_AREA].max() >= 0.75 * sketch_mask.sum():
+        for mask in (reference_mask, *readings):
             _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
             large = 1 + np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:3]
             keep = [i for i in large if stats[i, cv2.CC_STAT_AREA] >= 0.1 * mask.sum()]
