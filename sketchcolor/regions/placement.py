@@ -51,22 +51,25 @@ def main_figure(
     largest pieces of any (of at least a tenth of the figure). Another reading than the first must fit clearly better
     (by CLEARLY in overlap and edges).
     """
-    candidates = list(readings)
+    candidates = [(mask, 1.0) for mask in readings]
     _, _, stats, _ = cv2.connectedComponentsWithStats(sketch_mask.astype(np.uint8))
     if len(stats) > 1 and stats[1:, cv2.CC_STAT_AREA].max() >= 0.75 * sketch_mask.sum():
         for mask in (reference_mask, *readings):
             _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
             large = 1 + np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:3]
             keep = [i for i in large if stats[i, cv2.CC_STAT_AREA] >= 0.1 * mask.sum()]
-            candidates += [labels == i for i in keep] if len(keep) > 1 else []
+            whole = float(mask.sum())
+            pieces = [(labels == i, stats[i, cv2.CC_STAT_AREA] / whole) for i in keep]
+            candidates += pieces if len(keep) > 1 else []
 
     def fit(mask: Mask) -> float:
         found = place(sketch_mask, mask, ink, reference, quick=True)
         return found.overlap + EDGE_WEIGHT * found.edges
 
     best, best_fit = reference_mask, fit(reference_mask) + CLEARLY if believable(reference_mask) else -1.0
-    for mask in candidates:
-        if believable(mask) and (score := fit(mask)) > best_fit:
+    for mask, share in candidates:
+        # A piece must fit the better, the less of the figure it is.
+        if believable(mask) and (score := fit(mask) * (0.7 + 0.3 * share)) > best_fit:
             best, best_fit = mask, score
     return best
 
