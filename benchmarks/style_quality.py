@@ -100,7 +100,7 @@ def distance(teacher: Backbone, case: Case, image: Image) -> float:
     areas = ours.flatten(1).mean(1)
     weights = (areas / areas.sum()).tolist()
     total = 0.0
-    with torch.inference_mode():
+    with torch.no_grad():
         a, b = (teacher(to_tensor(p), teacher.style_layers) for p in (image, case.style))
         for layer in teacher.style_layers:
             left = statistics(a[layer], index_regions(ours, (a[layer].shape[-2], a[layer].shape[-1])))

@@ -71,10 +71,11 @@ def best_time(work: Callable[[], Any], repeats: int = 3) -> float:
 def in_fresh_process(arguments: Sequence[str]) -> tuple[float, float, str]:
     """(seconds, peak MiB, standard output) of a Python command in a process of its own."""
     code = (
-        "import resource, runpy, sys; sys.argv = sys.argv[1:]\n"
+        "import runpy, sys; sys.argv = sys.argv[1:]\n"
         "try: runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)\n"
         "except SystemExit as e:\n    if e.code: raise\n"
-        "finally: print('PEAK', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+        # ru_maxrss would still show the parent's peak; VmHWM begins anew with the program.
+        "finally: print('PEAK', [int(l.split()[1]) / 1024 for l in open('/proc/self/status') if 'VmHWM' in l][0])"
     )
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
