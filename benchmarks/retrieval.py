@@ -41,7 +41,7 @@ class FrozenTeacher:
 
         found = [self.backbone(to_tensor(page), ("fire9",))["fire9"].mean(dim=(2, 3)) for page in pages]
         vectors = np.concatenate([v.numpy() for v in found])
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
     def photos(self, images: Sequence[Image]) -> Vectors:
         """As `Embedding.photos`."""
@@ -58,7 +58,7 @@ def half(ink: Field) -> Field:
     middle = (columns[0] + columns[-1]) // 2
     out = ink.copy()
     out[:, middle:] = 0
-    return out
+    return np.asarray(out)
 
 
 def moved(scale: float, shift: float) -> Callable[[Field], Field]:

@@ -91,7 +91,7 @@ class Pen:
     def finish(self) -> NDArray[Any]:
         """The page, RGB uint8."""
         size = (self.page.shape[1] // OVERSAMPLE, self.page.shape[0] // OVERSAMPLE)
-        return cv2.cvtColor(cv2.resize(self.page, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2RGB)
+        return np.asarray(cv2.cvtColor(cv2.resize(self.page, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2RGB))
 
 
 def cat() -> NDArray[Any]:

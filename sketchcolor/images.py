@@ -189,7 +189,7 @@ def resize(image: Image | Field, size: tuple[int, int]) -> Image | Field:
         return image
     shrinks = height * width < image.shape[0] * image.shape[1]
     how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    return cv2.resize(image, (width, height), interpolation=how)
+    return np.asarray(cv2.resize(image, (width, height), interpolation=how))
 
 
 def digest(image: Image) -> str:

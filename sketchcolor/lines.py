@@ -110,7 +110,7 @@ def _edges_of_photo(image: Image) -> Field:
     fine, coarse = cv2.GaussianBlur(grey, (0, 0), sigma), cv2.GaussianBlur(grey, (0, 0), 1.6 * sigma)
     difference = coarse - fine
     strong = max(0.002, float(np.percentile(difference, 97)))
-    return np.clip((difference - 0.4 * strong) / (0.6 * strong), 0, 1).astype(np.float32)
+    return np.asarray(np.clip((difference - 0.4 * strong) / (0.6 * strong), 0, 1).astype(np.float32))
 
 
 def stroke_width(ink: Field) -> float:
@@ -129,4 +129,4 @@ def overlay(painting: Image, lines: Lines, how: str = "keep") -> Image:
     if how == "off":
         return painting
     through = lines.strokes if how == "keep" else 1 - lines.ink[..., None]
-    return np.clip(painting * through + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(painting * through + 0.5, 0, 255).astype(np.uint8))

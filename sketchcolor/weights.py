@@ -69,7 +69,7 @@ def find_shipped(name: str) -> Path:
         if path.is_file():
             if (found := sha256_of(path)) != card.sha256:
                 raise WeightsError(f"{path}: damaged or replaced (sha256 {found[:12]}, expected {card.sha256[:12]})")
-            return path
+            return Path(path)
     raise WeightsError(f"{card.file} is missing from {data_folder('models')}; install the package again")
 
 
@@ -132,7 +132,7 @@ def cached_path(name: str) -> Path | None:
                 raise WeightsError(
                     f"{path}: damaged (its sha256 does not begin with {stated[1]}); delete it and fetch again"
                 )
-            return path
+            return Path(path)
     return None
 
 

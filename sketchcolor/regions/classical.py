@@ -68,7 +68,7 @@ def sketch_hints(ink: Field) -> list[Field]:
 
 
 def _disc(radius: int) -> NDArray[np.uint8]:
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)))
 
 
 def _filled(solid: NDArray[Any], radius: int, width: float) -> NDArray[Any]:
@@ -84,7 +84,7 @@ def _filled(solid: NDArray[Any], radius: int, width: float) -> NDArray[Any]:
     opened = cv2.morphologyEx(inside, cv2.MORPH_OPEN, _disc(hair))
     # Opening rounds corners; what touches the opened figure and is no hair is given back.
     opened = cv2.dilate(opened, _disc(max(1, hair // 2))) & inside
-    return opened[pad:-pad, pad:-pad]
+    return np.asarray(opened[pad:-pad, pad:-pad])
 
 
 def _page_edge(solid: NDArray[Any], width: float) -> NDArray[Any]:

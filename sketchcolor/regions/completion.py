@@ -55,7 +55,7 @@ def _patches(image: Field, centres: NDArray[Any]) -> Field:
     reach = np.arange(2 * RADIUS + 1)
     rows = centres[:, 0, None, None] + reach[None, :, None]
     columns = centres[:, 1, None, None] + reach[None, None, :]
-    return padded[rows, columns].reshape(len(centres), -1)
+    return np.asarray(padded[rows, columns].reshape(len(centres), -1))
 
 
 def _most_alike(image: Field, targets: NDArray[Any], sources: NDArray[Any]) -> NDArray[Any]:

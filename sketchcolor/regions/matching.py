@@ -115,4 +115,4 @@ def _places(regions: Sequence[Region], mirrored: bool) -> NDArray[Any]:
     places = (np.array([r.centroid for r in regions]) - low) / np.maximum(high - low, 1)
     if mirrored:
         places[:, 1] = 1 - places[:, 1]
-    return places
+    return np.asarray(places)

@@ -24,12 +24,14 @@ COMPLETED_TRUST = 0.5
 
 def sample(image: NDArray[Any], places: Field, how: int = cv2.INTER_LINEAR) -> NDArray[Any]:
     """Values of an image at (row, column) places, border repeated."""
-    return cv2.remap(
-        image,
-        np.ascontiguousarray(places[..., 1]),
-        np.ascontiguousarray(places[..., 0]),
-        how,
-        borderMode=cv2.BORDER_REPLICATE,
+    return np.asarray(
+        cv2.remap(
+            image,
+            np.ascontiguousarray(places[..., 1]),
+            np.ascontiguousarray(places[..., 0]),
+            how,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
     )
 
 
@@ -85,7 +87,7 @@ def _evenness(places: Field) -> Field:
     """1 where the map keeps area and angles within reason, falling to 0 where it stretches more than threefold."""
     steps = [np.linalg.norm(np.gradient(places, axis=axis), axis=2) for axis in (0, 1)]
     longest, shortest = np.maximum(*steps), np.minimum(*steps)
-    return np.clip(1.5 - 0.5 * longest / np.maximum(shortest, 1e-3), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(1.5 - 0.5 * longest / np.maximum(shortest, 1e-3), 0, 1).astype(np.float32))
 
 
 def _keep_to_parts(
@@ -109,7 +111,7 @@ def _keep_to_parts(
             source = region[window] & ~intruders
             filled = push_pull(result[window], source)
             result[window][intruders] = filled[intruders]
-    return result
+    return np.asarray(result)
 
 
 def _slivers(region: Mask, own: Mask) -> Mask:

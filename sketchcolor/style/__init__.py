@@ -71,7 +71,7 @@ def paint(
 def _held(painting: Image, under: Image, share: Field) -> Image:
     """Where the underpainting is the reference itself, that share of it stays."""
     mixed = under * share[..., None] + painting * (1 - share[..., None])
-    return np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(mixed + 0.5, 0, 255).astype(np.uint8))
 
 
 def _plain(entry: Mapping[str, float]) -> dict[str, float]:
@@ -80,7 +80,7 @@ def _plain(entry: Mapping[str, float]) -> dict[str, float]:
 
 def _labels(labels: Labels, size: tuple[int, int]) -> Labels:
     small = cv2.resize(labels.astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
-    return small.astype(np.int32)
+    return np.asarray(small.astype(np.int32))
 
 
 def _with_detail(painting: Image, small: Image, under: Image) -> Image:
@@ -90,4 +90,4 @@ def _with_detail(painting: Image, small: Image, under: Image) -> Image:
     size = (under.shape[1], under.shape[0])
     change = painting.astype(np.float32) - small.astype(np.float32)
     large = cv2.resize(change, size, interpolation=cv2.INTER_CUBIC)
-    return np.clip(under.astype(np.float32) + large + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(under.astype(np.float32) + large + 0.5, 0, 255).astype(np.uint8))

@@ -34,7 +34,7 @@ def place(mask: Array, picture: Array, side: int, rng: np.random.Generator) -> t
 def simplify(mask: Array, rng: np.random.Generator) -> Array:
     """The figure as a person simplifies it: smoothed outline."""
     blur = rng.uniform(0.8, 4.0)
-    return (cv2.GaussianBlur(mask, (0, 0), blur) > 127).astype(np.uint8)
+    return np.asarray((cv2.GaussianBlur(mask, (0, 0), blur) > 127).astype(np.uint8))
 
 
 def outline_drawing(figure: Array, picture: Array, rng: np.random.Generator, *, open_share: float = 0.0) -> Array:
@@ -60,7 +60,7 @@ def outline_drawing(figure: Array, picture: Array, rng: np.random.Generator, *, 
     if rng.random() < 0.2:  # a line of the ground, or a stray mark
         _draw_stray(canvas, width, rng)
         ink = np.maximum(ink, cv2.resize(canvas, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32) / 255)
-    return np.clip(ink * rng.uniform(1.0, 1.5), 0, 1)
+    return np.asarray(np.clip(ink * rng.uniform(1.0, 1.5), 0, 1))
 
 
 def _draw_closed(canvas: Array, points: Array, width: int, rng: np.random.Generator, open_share: float) -> None:
@@ -101,7 +101,7 @@ def _inner_edges(figure: Array, picture: Array, rng: np.random.Generator) -> Arr
     drawn = (keep[labels] * 255).astype(np.uint8)
     if rng.random() < 0.6:
         drawn = cv2.dilate(drawn, np.ones((2, 2), np.uint8))
-    return cv2.GaussianBlur(drawn, (0, 0), 0.5).astype(np.float32) / 255
+    return np.asarray(cv2.GaussianBlur(drawn, (0, 0), 0.5).astype(np.float32) / 255)
 
 
 def _draw_stray(canvas: Array, width: int, rng: np.random.Generator) -> None:

@@ -104,7 +104,7 @@ def redraw(lines: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     if rng.random() < 0.1:
         cut = int(rng.uniform(0.35, 0.6) * width)
         out[:, cut:] = 0
-    return out[:, ::-1] if rng.random() < 0.5 else out
+    return np.asarray(out[:, ::-1] if rng.random() < 0.5 else out)
 
 
 def draw_from_photo(photo: Picture, rng: np.random.Generator) -> NDArray[Any]:
@@ -123,7 +123,7 @@ def draw_from_photo(photo: Picture, rng: np.random.Generator) -> NDArray[Any]:
     keep = stats[:, cv2.CC_STAT_AREA] >= rng.integers(8, 40)
     keep[0] = False
     edges = edges * keep[labels]
-    return cv2.dilate(edges, np.ones((2, 2), np.uint8)) if count > 1 else edges
+    return np.asarray(cv2.dilate(edges, np.ones((2, 2), np.uint8)) if count > 1 else edges)
 
 
 def vary_photo(photo: Picture, rng: np.random.Generator) -> Picture:

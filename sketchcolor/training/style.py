@@ -103,7 +103,7 @@ def degrade(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.ui
         cell = int(rng.choice([1, 1, 2, 4, 8]))
         noise = rng.normal(0, rng.uniform(2, 40), (-(-side // cell), -(-side // cell), 3)).astype(np.float32)
         x = x + cv2.resize(noise, (side, side), interpolation=cv2.INTER_LINEAR)
-    return np.clip(x, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(x, 0, 255).astype(np.uint8))
 
 
 def feature_loss(
