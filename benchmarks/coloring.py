@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.color import deltaE_ciede2000, rgb2lab
 
+from benchmarks.foreground import silhouette
 from benchmarks.tables import parser, show
 from sketchcolor import Colorizer, ColorSettings, Library, read_image, save_image
 from sketchcolor.records import Image, Mask, Result
@@ -41,12 +42,6 @@ def move(image: Image, matrix: NDArray[Any]) -> Image:
     return np.asarray(
         cv2.warpAffine(image, matrix, size, flags=cv2.INTER_AREA, borderValue=(255, 255, 255)), dtype=np.uint8
     )
-
-
-def silhouette(color: Image) -> Mask:
-    painted = (color.min(axis=2) < 245).astype(np.uint8)
-    outlines, _ = cv2.findContours(painted, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return np.asarray(cv2.drawContours(np.zeros_like(painted), outlines, -1, 1, cv2.FILLED) > 0)
 
 
 def difference(ours: Image, truth: Image, inside: Mask) -> tuple[float, float]:
