@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import cv2
 import numpy as np
 
@@ -63,7 +61,7 @@ def paint(
             trust=np.asarray(resize(trust, size), dtype=np.float32),
             progress=progress,
         )
-    losses = tuple(_plain(entry) for entry in outcome.losses)
+    losses = tuple(dict(entry) for entry in outcome.losses)
     painting = _held(to_image(outcome.image), small, np.asarray(resize(trust, size)) * settings.hold)
     return _with_detail(painting, small, under), losses, outcome.stopped
 
@@ -72,10 +70,6 @@ def _held(painting: Image, under: Image, share: Field) -> Image:
     """Where the underpainting is the reference itself, that share of it stays."""
     mixed = under * share[..., None] + painting * (1 - share[..., None])
     return np.asarray(np.clip(mixed + 0.5, 0, 255).astype(np.uint8))
-
-
-def _plain(entry: Mapping[str, float]) -> dict[str, float]:
-    return dict(entry)
 
 
 def _labels(labels: Labels, size: tuple[int, int]) -> Labels:

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from sketchcolor.retrieval.embedding import photo_page, sketch_page
 from sketchcolor.retrieval.network import KIND, SIDE, TwoTowers
-from sketchcolor.training import common
+from sketchcolor.training import common, drawings
 
 TEMPERATURE = 0.07
 SOFTNESS = 2.0
@@ -83,47 +83,6 @@ class Data:
                 found.append((path, len(store)))
                 store.append(picture[0])
         return found
-
-
-def redraw(lines: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
-    """The same drawing by another hand: turned, bent, thicker or thinner, broken, cut by the page."""
-    height, width = lines.shape
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), rng.normal(0, 8), rng.uniform(0.85, 1.0))
-    matrix[:, :2] *= rng.uniform(0.85, 1.15, (2, 1))
-    matrix[:, 1] += rng.normal(0, 0.06, 2)
-    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
-    bend = [cv2.GaussianBlur(rng.normal(0, 1, lines.shape).astype(np.float32), (0, 0), 9) * 60 for _ in range(2)]
-    x = matrix[0, 0] * columns + matrix[0, 1] * rows + matrix[0, 2] + bend[0]
-    y = matrix[1, 0] * columns + matrix[1, 1] * rows + matrix[1, 2] + bend[1]
-    out = cv2.remap(lines.astype(np.float32), x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR)
-    if rng.random() < 0.4:
-        out = cv2.dilate(out, np.ones((2, 2), np.uint8))
-    for _ in range(int(rng.integers(0, 4))):
-        top, left = rng.integers(0, height), rng.integers(0, width)
-        out[top : top + rng.integers(6, 30), left : left + rng.integers(6, 30)] = 0
-    if rng.random() < 0.1:
-        cut = int(rng.uniform(0.35, 0.6) * width)
-        out[:, cut:] = 0
-    return np.asarray(out[:, ::-1] if rng.random() < 0.5 else out)
-
-
-def draw_from_photo(photo: Picture, rng: np.random.Generator) -> NDArray[Any]:
-    """Lines that a person might draw of a photo, roughly: edges at a random coarseness and threshold."""
-    blurred = cv2.GaussianBlur(photo, (0, 0), rng.uniform(1.0, 3.0))
-    grey = cv2.cvtColor(blurred, cv2.COLOR_RGB2GRAY)
-    if rng.random() < 0.5:
-        slope = np.abs(cv2.Sobel(grey, cv2.CV_32F, 1, 0)) + np.abs(cv2.Sobel(grey, cv2.CV_32F, 0, 1))
-        high = float(np.quantile(slope, rng.uniform(0.85, 0.96)))
-        edges = cv2.Canny(grey, 0.4 * high, max(high, 10.0)).astype(np.float32) / 255
-    else:
-        fine = grey.astype(np.float32)
-        coarse = cv2.GaussianBlur(fine, (0, 0), 2.0)
-        edges = np.clip((coarse - fine) / rng.uniform(3, 10), 0, 1)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((edges > 0.5).astype(np.uint8))
-    keep = stats[:, cv2.CC_STAT_AREA] >= rng.integers(8, 40)
-    keep[0] = False
-    edges = edges * keep[labels]
-    return np.asarray(cv2.dilate(edges, np.ones((2, 2), np.uint8)) if count > 1 else edges)
 
 
 def vary_photo(photo: Picture, rng: np.random.Generator) -> Picture:
@@ -264,10 +223,10 @@ def train(options: argparse.Namespace) -> None:
         for pair in chosen:
             own = pair.photos[0] if rng.random() < 0.7 else pair.photos[rng.integers(len(pair.photos))]
             if pair.drawing is None:
-                lines = draw_from_photo(data.photos[own], rng)
+                lines = drawings.draw_from_photo(data.photos[own], rng)
             else:
                 lines = 1 - data.drawings[pair.drawing][..., 0].astype(np.float32) / 255
-            pages.append(sketch_page(redraw(lines, rng), SIDE))
+            pages.append(sketch_page(drawings.redraw(lines, rng), SIDE))
             photos.append(photo_page(vary_photo(data.photos[own], rng), SIDE))
             targets.append(own)
         return (
