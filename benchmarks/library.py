@@ -49,14 +49,24 @@ def indexing(options: argparse.Namespace) -> np.ndarray[tuple[int, ...], np.dtyp
     return vectors
 
 
+def jittered(
+    real: np.ndarray[tuple[int, ...], np.dtype[np.float32]], size: int, jitter: float, rng: np.random.Generator
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """`size` unit vectors: copies of real ones with a random part of length `jitter`, block by block."""
+    vectors = real[rng.integers(0, len(real), size)]
+    for start in range(0, size, 65536):
+        block = vectors[start : start + 65536]
+        block += rng.normal(0, jitter / np.sqrt(block.shape[1]), block.shape).astype(np.float32)
+        block /= np.linalg.norm(block, axis=1, keepdims=True)
+    return vectors
+
+
 def searching(options: argparse.Namespace, real: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
     rng = np.random.default_rng(0)
     rows = []
     for size in options.sizes:
         before = peak_memory()
-        vectors = real[rng.integers(0, len(real), size)]
-        vectors += rng.normal(0, options.jitter / np.sqrt(vectors.shape[1]), vectors.shape).astype(np.float32)
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors = jittered(real, size, options.jitter, rng)
         ids = np.arange(size, dtype=np.int64)
         start = time.perf_counter()
         index = indexes.make_index(vectors, ids, vectors.shape[1])
@@ -88,14 +98,55 @@ def searching(options: argparse.Namespace, real: np.ndarray[tuple[int, ...], np.
     show("searching", rows, options.out)
 
 
+def comparing(options: argparse.Namespace, real: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
+    """Ours beside FAISS's own factory recipes on the same vectors."""
+    rng = np.random.default_rng(0)
+    vectors = jittered(real, options.compare_at, options.jitter, rng)
+    ids = np.arange(len(vectors), dtype=np.int64)
+    rows = []
+    for recipe in ["ours", *options.compare]:
+        start = time.perf_counter()
+        if recipe == "ours":
+            index = indexes.make_index(vectors, ids, vectors.shape[1])
+        else:
+            index = faiss.index_factory(vectors.shape[1], recipe, faiss.METRIC_INNER_PRODUCT)
+            index.train(vectors)
+            index.add(vectors)
+            if "IVF" in recipe:
+                faiss.extract_index_ivf(index).nprobe = indexes.PROBED
+        made = time.perf_counter() - start
+        times = []
+        for query in vectors[rng.integers(0, len(vectors), 200)]:
+            start = time.perf_counter()
+            index.search(query[None], 10)
+            times.append(time.perf_counter() - start)
+        rows.append(
+            {
+                "index": recipe,
+                "made_s": made,
+                "median_ms": 1000 * float(np.median(times)),
+                "recall@10": indexes.recall(index, vectors, ids),
+                "index_MiB": len(faiss.serialize_index(index)) / 2**20,
+            }
+        )
+    show(f"beside plain FAISS, {options.compare_at} vectors", rows, options.out)
+
+
 def main() -> None:
     made = parser(__doc__)
     made.add_argument("--photos", type=Path, required=True)
     made.add_argument("--pictures", type=int, default=1000, help="pictures of the profile")
     made.add_argument("--sizes", type=int, nargs="+", default=[1000, 100_000, 1_000_000])
     made.add_argument("--jitter", type=float, default=0.5, help="length of the random part of synthetic vectors")
+    made.add_argument(
+        "--compare", nargs="*", default=[], help="FAISS factory recipes, such as HNSW32,Flat IVF1024,PQ64"
+    )
+    made.add_argument("--compare-at", type=int, default=100_000, help="vectors for --compare")
     options = made.parse_args()
-    searching(options, indexing(options))
+    vectors = indexing(options)
+    searching(options, vectors)
+    if options.compare:
+        comparing(options, vectors)
 
 
 if __name__ == "__main__":

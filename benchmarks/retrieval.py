@@ -3,7 +3,7 @@
 DIR holds sketch/CLASS and photo/CLASS; a drawing NAME-3.png shows photo/CLASS/NAME.jpg. The shipped network against
 HOG on Canny edges, the frozen teacher (with --teacher) and chance, in the same run; --distractors adds other
 photos to the gallery (they count as wrong); --robustness repeats it with mirrored, shifted, smaller, thicker and
-half drawings.
+half drawings; --rerank N shows, on N of the sketches, what choosing by fitness to colour does to the first place.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.tables import parser, show
-from sketchcolor import read_image
+from sketchcolor import ColorSettings, read_image, regions
+from sketchcolor.choosing import choose
 from sketchcolor.errors import ImageError
-from sketchcolor.lines import find_lines
-from sketchcolor.records import Field, Image
+from sketchcolor.lines import find_lines, stroke_width
+from sketchcolor.records import Field, Hit, Image
 from sketchcolor.retrieval.embedding import Embedding, LineDescriptor, default_embedding, photo_page, sketch_page
 
 Vectors = NDArray[Any]
@@ -122,8 +123,30 @@ def scores(queries: Vectors, gallery: Vectors, right: NDArray[Any], own: NDArray
     }
 
 
+def reranked(
+    sketches: Sequence[tuple[str, str, Field]], paths: Sequence[Path], similarity: NDArray[Any], count: int
+) -> list[dict[str, Any]]:
+    """First place before and after `choose`, over `count` sketches spread evenly: right class, own photo, terms."""
+    settings = ColorSettings()
+    rows = {"nearest": np.zeros(6), "chosen": np.zeros(6)}
+    asked = np.linspace(0, len(sketches) - 1, min(count, len(sketches))).astype(int)
+    for index in asked:
+        kind, own, ink = sketches[index]
+        best = np.argsort(-similarity[index], kind="stable")[: settings.candidates]
+        hits = [Hit(str(paths[i]), float(similarity[index, i]), rank) for rank, i in enumerate(best, 1)]
+        mask = regions.sketch_foreground(ink, stroke_width(ink)).mask
+        ranked, _, _ = choose(hits, ink, mask, settings)
+        for name, hit in (("nearest", hits[0]), ("chosen", ranked[0])):
+            terms = next(h.terms for h in ranked if h.path == hit.path)
+            values = [terms[k] for k in ("overlap", "edges", "colorful", "sharp")]
+            rows[name] += [Path(hit.path).parent.name == kind, Path(hit.path).stem == own, *values]
+    names = ("P@1", "instance@1", "overlap", "edges", "colorful", "sharp")
+    return [{"order": k, **dict(zip(names, v / len(asked), strict=True))} for k, v in rows.items()]
+
+
 def main() -> None:
     made = parser(__doc__)
+    made.add_argument("--rerank", type=int, default=0, metavar="N", help="judge the choice on N sketches")
     made.add_argument("--root", type=Path, required=True)
     made.add_argument("--distractors", type=Path, nargs="*", default=[])
     made.add_argument("--teacher", type=Path)
@@ -159,6 +182,15 @@ def main() -> None:
                 rows.append({"method": f"  {change}", **scores(changed, gallery, right, own)})
     title = f"{len(sketches)} sketches, {len(photos)} photos, {len(others)} distractors"
     show(title, rows, options.out)
+    if options.rerank:
+        paths = sorted((options.root / "photo").glob("*/*"))
+        embedding = default_embedding()
+        gallery = np.concatenate(
+            [embedding.photos([p[2] for p in photos[i : i + 64]]) for i in range(0, len(paths), 64)]
+        )
+        queries = np.stack([embedding.sketch(s[2]) for s in sketches])
+        similarity = np.einsum("qvd,gd->qvg", queries, gallery).max(axis=1)
+        show("choosing the reference", reranked(sketches, paths, similarity, options.rerank), options.out)
 
 
 if __name__ == "__main__":

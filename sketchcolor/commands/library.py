@@ -36,6 +36,7 @@ def register(commands: Any) -> None:
     verify = add_command(actions, "verify", "check a library and its pictures", run_verify)
     duplicates = add_command(actions, "duplicates", "pictures that are the same, or nearly", run_duplicates)
     duplicates.add_argument("--threshold", type=float, default=0.97, help="cosine of the vectors (default 0.97)")
+    duplicates.add_argument("--leave-out", action="store_true", help="search no more than one of each kind from now on")
     for made in (build, add, remove):
         made.add_argument(
             "--library", type=Path, default=DEFAULT_FOLDER, help=f"library folder (default {DEFAULT_FOLDER})"
@@ -137,14 +138,18 @@ def run_info(options: argparse.Namespace) -> Answer:
 
 
 def run_duplicates(options: argparse.Namespace) -> Answer:
-    """Print pairs."""
+    """Print pairs; with --leave-out, search only one of each."""
     from sketchcolor.retrieval.library import Library
 
-    pairs = Library.open(options.library).duplicates(options.threshold)
+    library = Library.open(options.library)
+    pairs = library.duplicates(options.threshold)
     if not options.json:
         for one, other, cosine in pairs:
             print(f"{cosine:.4f}  {one}  {other}")
-    return {"pairs": [{"a": a, "b": b, "cosine": c} for a, b, c in pairs]}, 0
+    twins = library.leave_out_duplicates(options.threshold) if options.leave_out else {}
+    if options.leave_out:
+        say(f"{len(twins)} pictures are left out of the search from now on")
+    return {"pairs": [{"a": a, "b": b, "cosine": c} for a, b, c in pairs], "left_out": twins}, 0
 
 
 def run_verify(options: argparse.Namespace) -> Answer:

@@ -121,6 +121,21 @@ class Library:
         assert len(paths) == len(ids)
         return [(paths[i], paths[j], round(c, 4)) for i, j, c in indexes.near_duplicates(vectors, threshold)]
 
+    def leave_out_duplicates(self, threshold: float = 0.97) -> dict[str, str]:
+        """Take near-duplicates out of the search, all but the first of each kind: {path left out: path kept}.
+
+        They stay known, so that building again does not bring them back; removing and adding them does.
+        """
+        twins: dict[str, str] = {}
+        for one, other, _ in sorted(self.duplicates(threshold)):
+            if one not in twins:
+                twins.setdefault(other, one)
+        with self.store.locked():
+            if twins:
+                self.store.leave_out(twins)
+            self.store.write_index()
+        return twins
+
     def search(self, sketch: Image | str | Path, k: int = 10) -> list[Hit]:
         """The k pictures that look most like a sketch (RGB uint8 (H, W, 3), or a path), nearest first.
 
@@ -165,6 +180,7 @@ class Library:
         return {
             "folder": str(self.store.folder),
             "pictures": self.store.count(),
+            "left_out": len(self.store.left_out()),
             "embedding": self.store.meta["embedding"],
             "dimension": int(self.store.meta["dimension"]),
             "index": indexes.kind(self._current()),

@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,11 @@ CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS pictures (
     id INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL, size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL, vector BLOB NOT NULL);
+"""
+# Pictures that are known and not searched: each is nearly the same as `twin`. Made when it is first needed.
+_LEFT_OUT = """
+CREATE TABLE IF NOT EXISTS left_out (
+    path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, twin TEXT NOT NULL)
 """
 
 
@@ -90,10 +95,13 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A read-only connection; works where the folder cannot be written."""
-        plain = f"{self.table.resolve().as_uri()}?mode=ro"
-        writable = os.access(self.folder, os.W_OK)
-        with closing(sqlite3.connect(plain if writable else plain + "&immutable=1", uri=True, timeout=30)) as db:
+        """A connection for reading; works where the folder cannot be written.
+
+        Where it can be, SQLite may write: a process killed in the middle leaves a journal that has to be rolled back.
+        """
+        how = "mode=rw" if os.access(self.folder, os.W_OK) else "mode=ro&immutable=1"
+        with closing(sqlite3.connect(f"{self.table.resolve().as_uri()}?{how}", uri=True, timeout=30)) as db:
+            db.execute("PRAGMA query_only = ON")
             yield db
 
     @contextmanager
@@ -132,9 +140,25 @@ class Store:
             return int(db.execute("SELECT value FROM meta WHERE key = 'revision'").fetchone()[0])
 
     def known(self) -> dict[str, tuple[int, int]]:
-        """(size, mtime_ns) by path."""
+        """(size, mtime_ns) by path, of searched and of left-out pictures."""
         with self.reading() as db:
-            return {p: (s, m) for p, s, m in db.execute("SELECT path, size, mtime_ns FROM pictures")}
+            tables = ["pictures", *(["left_out"] if _has_left_out(db) else [])]
+            return {p: (s, m) for t in tables for p, s, m in db.execute(f"SELECT path, size, mtime_ns FROM {t}")}
+
+    def left_out(self) -> dict[str, str]:
+        """Left-out pictures by path, each with the picture that it is nearly the same as."""
+        with self.reading() as db:
+            return dict(db.execute("SELECT path, twin FROM left_out ORDER BY path")) if _has_left_out(db) else {}
+
+    def leave_out(self, twins: Mapping[str, str]) -> None:
+        """Take pictures (path: twin) out of the search and remember them, in one transaction."""
+        with self.writing() as db:
+            db.execute(_LEFT_OUT)
+            db.executemany(
+                "INSERT OR REPLACE INTO left_out SELECT path, size, mtime_ns, ? FROM pictures WHERE path = ?",
+                [(twin, path) for path, twin in twins.items()],
+            )
+            db.executemany("DELETE FROM pictures WHERE path = ?", [(path,) for path in twins])
 
     def paths(self, ids: Sequence[int]) -> dict[int, str]:
         """Paths by id, for the ids that are there."""
@@ -156,18 +180,22 @@ class Store:
 
     def put(self, rows: Iterable[Row]) -> None:
         """Add or replace pictures, in one transaction. A replaced picture gets a new id."""
+        rows = list(rows)
         with self.writing() as db:
+            if _has_left_out(db):
+                db.executemany("DELETE FROM left_out WHERE path = ?", [(r.path,) for r in rows])
             db.executemany(
                 "INSERT OR REPLACE INTO pictures (path, sha256, size, mtime_ns, width, height, vector) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [(r.path, r.sha256, r.size, r.mtime_ns, r.width, r.height, r.vector) for r in rows],
             )
 
-    def delete(self, paths: Iterable[str]) -> int:
+    def delete(self, paths: Collection[str]) -> int:
         """Remove pictures by path, in one transaction; how many were there."""
         with self.writing() as db:
             before = db.total_changes
-            db.executemany("DELETE FROM pictures WHERE path = ?", [(p,) for p in paths])
+            for table in ["pictures", *(["left_out"] if _has_left_out(db) else [])]:
+                db.executemany(f"DELETE FROM {table} WHERE path = ?", [(p,) for p in paths])
             return db.total_changes - before
 
     def vectors(self) -> tuple[Vectors, NDArray[np.int64]]:
@@ -211,3 +239,7 @@ class Store:
             raise LibraryError(f"{self.folder}: the index cannot be written ({error.strerror})") from None
         finally:
             Path(beside).unlink(missing_ok=True)
+
+
+def _has_left_out(db: sqlite3.Connection) -> bool:
+    return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'left_out'").fetchone() is not None

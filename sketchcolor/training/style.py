@@ -1,19 +1,19 @@
 """How `models/style.safetensors` was made: `python -m sketchcolor.training.style --photos DIR... --teacher FILE`.
 
-Two phases.
+Two phases, one loss: the compact encoder learns to predict the teacher's feature maps through 1x1 projections (relative
+squared error at each layer).
 
-1. *Features.* The compact encoder learns to predict the teacher's feature maps through 1x1 projections (relative
-   squared error at each layer), on clean crops and on crops as they look in the middle of an optimisation: noisy,
-   blurred, warped, recoloured.
-2. *Gradients.* Style transfer never looks at features, it follows the gradient of a style loss with respect to
-   pixels. So the angle between the encoder's gradient and the teacher's (smoothed, since the teacher's stride of
-   two in its first layer leaves a checkerboard) is made small, with phase 1's loss kept as an anchor.
+1. *Given pictures*: clean crops, and crops as they might look in the middle of an optimisation: noisy, blurred,
+   warped, recoloured.
+2. *Own pictures*: half of each batch are pictures that the encoder's own style transfer is working on. Pixels move to
+   wherever the encoder is wrong about its teacher, so that is where it has to learn (the idea of DAgger, Ross et al.
+   2011).
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from sketchcolor.style.compact import MEAN, STD, CompactEncoder
 from sketchcolor.training import common
+from sketchcolor.weights import load_file as load_weights
 
 # Teacher layer -> (stride, centre in pixels of its first value) with 3 px of padding before the first convolution,
 # and the encoder's layer that predicts it.
@@ -39,7 +40,6 @@ TEACHER_LAYERS: dict[str, tuple[int, float, str]] = {
     "features.10": (8, 6.0, "relu4_3"),
     "features.12": (16, 14.0, "relu5_2"),
 }
-STYLE_TEACHER = ("features.1", "features.4", "features.5", "features.7", "features.10", "features.12")
 STYLE_COMPACT = ("relu1_2", "relu2_2", "relu3_2", "relu4_3", "relu5_2")
 
 
@@ -106,14 +106,14 @@ def degrade(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.ui
     return np.asarray(np.clip(x, 0, 255).astype(np.uint8))
 
 
-def feature_loss(
+def feature_errors(
     network: CompactEncoder,
     projections: nn.ModuleDict,
     teacher: Teacher,
     image: Tensor,
     scale: Mapping[str, Tensor],
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Mean over layers of the squared error relative to the layer's variance, and each layer's."""
+) -> dict[str, Tensor]:
+    """Squared error of each picture (B,) at each layer, relative to the layer's variance."""
     with torch.no_grad():
         targets = teacher(image, TEACHER_LAYERS)
     ours = network(image, sorted({entry[2] for entry in TEACHER_LAYERS.values()}))
@@ -121,19 +121,8 @@ def feature_loss(
     for name, (stride, centre, source) in TEACHER_LAYERS.items():
         prediction = projections[name.replace(".", "_")](ours[source])
         target = resample(targets[name], centre, stride, (prediction.shape[-2], prediction.shape[-1]))
-        errors[name] = F.mse_loss(prediction, target) / scale[name]
-    return torch.stack(list(errors.values())).mean(), errors
-
-
-def style_gradient(features: dict[str, Tensor], goals: dict[str, Tensor], image: Tensor, *, create: bool) -> Tensor:
-    """Gradient with respect to `image` of the relative moment loss, for each picture of the batch."""
-    total = image.new_zeros(())
-    for name, f in features.items():
-        for ours, goal in zip(batch_moments(f), batch_moments(goals[name]), strict=True):
-            goal = goal.detach()
-            total = total + ((ours - goal).flatten(1).square().sum(1) / goal.flatten(1).square().sum(1)).sum()
-    (gradient,) = torch.autograd.grad(total, image, create_graph=create)
-    return gradient
+        errors[name] = (prediction - target).square().mean((1, 2, 3)) / scale[name]
+    return errors
 
 
 def batch_moments(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,20 +133,78 @@ def batch_moments(features: Tensor) -> tuple[Tensor, Tensor]:
     return mean, centred @ centred.transpose(1, 2) / flat.shape[-1]
 
 
-def gradient_loss(network: CompactEncoder, teacher: Teacher, image: Tensor, goal: Tensor) -> Tensor:
-    """Mean over the batch of 1 - cos(encoder's style gradient, teacher's smoothed style gradient)."""
-    x = image.detach().clone().requires_grad_(True)
-    with torch.no_grad():
-        wanted = teacher(goal, STYLE_TEACHER)
-    truth = style_gradient(teacher(x, STYLE_TEACHER), wanted, x, create=False)
-    kernel = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
-    weight = (kernel[:, None] * kernel[None, :]).expand(3, 1, 5, 5).contiguous()
-    truth = F.conv2d(F.pad(truth, (2, 2, 2, 2), mode="reflect"), weight, groups=3).flatten(1)
-    x = image.detach().clone().requires_grad_(True)
-    with torch.no_grad():
-        own_goal = network(goal, STYLE_COMPACT)
-    ours = style_gradient(network(x, STYLE_COMPACT), own_goal, x, create=True).flatten(1)
-    return 1 - F.cosine_similarity(ours, truth, dim=1).mean()
+def style_distance(features: Mapping[str, Tensor], goals: Mapping[str, Tensor]) -> Tensor:
+    """Sum over the batch of the relative distance of moments, mean over layers."""
+    total = torch.zeros(())
+    for name, f in features.items():
+        for ours, goal in zip(batch_moments(f), batch_moments(goals[name]), strict=True):
+            gap = (ours - goal).flatten(1).square().sum(1) / (goal.flatten(1).square().sum(1) + 1e-8)
+            total = total + gap.sum() / len(features)
+    return total
+
+
+class OwnPictures:
+    """Pictures on which the encoder's own style transfer is at work: (N, 3, S, S), each with a goal of its own."""
+
+    RATE, BETA1, BETA2 = 0.03, 0.9, 0.99
+    STEPS_A_TURN = 2
+    RENEWED = 0.04  # share that starts anew each turn: a picture is worked on for 50 steps on average
+
+    def __init__(self, fresh: Callable[[np.random.Generator], tuple[Tensor, Tensor]], count: int, seed: int) -> None:
+        """`fresh` gives a start and a goal, (3, S, S) each."""
+        self.fresh, self.rng = fresh, np.random.default_rng(seed)
+        first = [fresh(self.rng) for _ in range(count)]
+        self.image, self.goal = (torch.stack([pair[i] for pair in first]) for i in (0, 1))
+        self.first, self.second = torch.zeros_like(self.image), torch.zeros_like(self.image)
+        self.age = torch.zeros(count)
+        self.smooth = torch.tensor(self.rng.choice([0.0, 0.2, 1.0], count), dtype=torch.float32)
+
+    def turn(self, network: CompactEncoder, count: int) -> Tensor:
+        """Move `count` of the pictures on and return them, (count, 3, S, S)."""
+        chosen = torch.from_numpy(self.rng.permutation(len(self.image))[:count])
+        for index in chosen[torch.from_numpy(self.rng.random(count) < self.RENEWED)].tolist():
+            self.image[index], self.goal[index] = self.fresh(self.rng)
+            self.first[index], self.second[index], self.age[index] = 0, 0, 0
+        x = self.image[chosen].contiguous(memory_format=torch.channels_last)
+        with torch.no_grad():
+            goals = network(self.goal[chosen].contiguous(memory_format=torch.channels_last), STYLE_COMPACT)
+        for _ in range(self.STEPS_A_TURN):
+            x.requires_grad_(True)
+            rough = (x[..., 1:] - x[..., :-1]).square().mean((1, 2, 3)) + (x[:, :, 1:] - x[:, :, :-1]).square().mean(
+                (1, 2, 3)
+            )
+            loss = style_distance(network(x, STYLE_COMPACT), goals) + 3 * (self.smooth[chosen] * rough).sum()
+            (gradient,) = torch.autograd.grad(loss, x)
+            self.age[chosen] += 1
+            age = self.age[chosen].view(-1, 1, 1, 1)
+            self.first[chosen] = self.BETA1 * self.first[chosen] + (1 - self.BETA1) * gradient
+            self.second[chosen] = self.BETA2 * self.second[chosen] + (1 - self.BETA2) * gradient.square()
+            step = self.first[chosen] / (1 - self.BETA1**age)
+            step = step / ((self.second[chosen] / (1 - self.BETA2**age)).sqrt() + 1e-8)
+            x = (x.detach() - self.RATE * step).clamp(0, 1)
+        self.image[chosen] = x
+        return x.contiguous(memory_format=torch.channels_last)
+
+
+def fit_projections(
+    network: CompactEncoder, projections: nn.ModuleDict, teacher: Teacher, batches: Sequence[Tensor]
+) -> None:
+    """Least squares: the best projections of the encoder as it is."""
+    for name, (stride, centre, source) in TEACHER_LAYERS.items():
+        left: Any = 0
+        right: Any = 0
+        with torch.no_grad():
+            for image in batches:
+                ours = network(image, [source])[source]
+                size = (ours.shape[-2], ours.shape[-1])
+                wanted = resample(teacher(image, [name])[name], centre, stride, size)
+                rows = F.pad(ours.permute(0, 2, 3, 1).flatten(0, 2), (0, 1), value=1.0).double()
+                left = left + rows.T @ rows
+                right = right + rows.T @ wanted.permute(0, 2, 3, 1).flatten(0, 2).double()
+            solved = torch.linalg.solve(left + 1e-3 * torch.eye(len(left), dtype=left.dtype), right).float()
+            projection: Any = projections[name.replace(".", "_")]
+            projection.weight.copy_(solved[:-1].T[..., None, None])
+            projection.bias.copy_(solved[-1])
 
 
 def layer_scales(teacher: Teacher, batches: list[Tensor]) -> dict[str, Tensor]:
@@ -174,7 +221,10 @@ def train(options: argparse.Namespace) -> None:
     common.seed_everything(options.seed)
     pictures = common.load_pictures(common.find_pictures(options.photos))
     teacher = Teacher(options.teacher)
-    network = CompactEncoder(batch_norm=True).to(memory_format=torch.channels_last)
+    # Going on from a released encoder, whose batch statistics are folded into its weights.
+    network = CompactEncoder(batch_norm=options.start is None).to(memory_format=torch.channels_last)
+    if options.start is not None:
+        network.load_state_dict({k: v.float() for k, v in load_weights(options.start).items()})
     channels = {f"relu{n}": c.out_channels for n, c in network.convs.items() if isinstance(c, nn.Conv2d)}
     sizes = {name: f.shape[1] for name, f in teacher(torch.rand(1, 3, 64, 64), TEACHER_LAYERS).items()}
     projections = nn.ModuleDict(
@@ -185,50 +235,54 @@ def train(options: argparse.Namespace) -> None:
     )
     parts = {"network": network, "projections": projections, "optimiser": optimiser}
 
-    def batch(step: int, count: int) -> tuple[Tensor, Tensor]:
+    def one(rng: np.random.Generator) -> NDArray[np.uint8]:
+        return common.random_crop(pictures[rng.integers(len(pictures))], options.side, rng)
+
+    def batch(step: int, count: int) -> Tensor:
         rng = np.random.default_rng((options.seed, step))
-        crops, goals = [], []
-        for _ in range(count):
-            picture = pictures[rng.integers(len(pictures))]
-            crop = common.random_crop(picture, options.side, rng)
-            other = picture if rng.random() < 0.5 else pictures[rng.integers(len(pictures))]
-            goals.append(common.random_crop(other, options.side, rng))
-            crops.append(degrade(crop, rng) if rng.random() < 0.5 else crop)
-        return common.to_tensor(crops), common.to_tensor(goals)
+        return common.to_tensor(
+            [degrade(c, rng) if rng.random() < 0.5 else c for c in (one(rng) for _ in range(count))]
+        )
 
-    scale = layer_scales(teacher, [batch(10**6 + i, 16)[0] for i in range(12)])
-    total = options.feature_steps + options.gradient_steps
+    def fresh(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        goal = one(rng)  # half the starts are the goal itself, warped and blurred as an underpainting is
+        start = degrade(goal if rng.random() < 0.5 else one(rng), rng)
+        pair = common.to_tensor([start, goal])
+        return pair[0], pair[1]
+
+    sample = [batch(10**6 + i, 16) for i in range(12)]
+    scale = layer_scales(teacher, sample)
+    total = options.feature_steps + options.own_steps
     run = common.Run(options.work, "style", total, parts)
+    if options.start is not None:
+        fit_projections(network.eval(), projections, teacher, sample)
+    begin = run.resume()
+    own = OwnPictures(fresh, 4 * options.batch, options.seed + begin) if options.own_steps else None
+    weight = {name: options.deep_weight if entry[0] >= 8 else 1.0 for name, entry in TEACHER_LAYERS.items()}
     average: dict[str, float] = {}
-
-    def make(step: int) -> tuple[Tensor, Tensor]:
-        return batch(step, options.batch if step < options.feature_steps else options.batch // 2)
-
     network.train()
-    for step, (image, goal) in common.prefetch(make, run.resume(), total):
-        matching = step >= options.feature_steps
-        if matching:
-            network.eval()  # batch statistics stand still from here on
-            rate = common.cosine_rate(step - options.feature_steps, options.gradient_steps, options.rate / 4)
-        else:
-            rate = common.cosine_rate(step, options.feature_steps, options.rate)
+    half = options.batch // 2
+    sizes_of = [options.batch if step < options.feature_steps else options.batch - half for step in range(total)]
+    for step, image in common.prefetch(lambda s: batch(s, sizes_of[s]), begin, total):
+        working = step >= options.feature_steps
+        first, length = (options.feature_steps, options.own_steps) if working else (0, options.feature_steps)
         for group in optimiser.param_groups:
-            group["lr"] = rate
-        loss, errors = feature_loss(network, projections, teacher, image, scale)
-        values = {k.replace("features.", "t"): float(v) for k, v in errors.items()}
-        if matching:
-            angle = gradient_loss(network, teacher, image, goal)
-            loss = loss + options.gradient_weight * angle
-            values["angle"] = float(angle)
+            group["lr"] = common.cosine_rate(step - first, length, options.rate * (0.4 if working else 1.0))
+        if working and own is not None:
+            network.eval()  # batch statistics stand still from here on
+            image = torch.cat([image, own.turn(network, half)])
+        errors = feature_errors(network, projections, teacher, image, scale)
+        loss = sum((weight[k] * v.mean() for k, v in errors.items()), torch.zeros(())) / sum(weight.values())
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
+        values = {k.replace("features.", "t"): float(v[: sizes_of[step]].detach().mean()) for k, v in errors.items()}
+        if working:
+            values["own"] = float(torch.stack([v[sizes_of[step] :].detach().mean() for v in errors.values()]).mean())
         for key, value in values.items():
             average[key] = 0.98 * average.get(key, value) + 0.02 * value
         run.report(step, average)
-        if step + 1 == options.feature_steps:
-            common.release(network.fold(), options.work / "style.features-only.safetensors", {"name": "compact"})
     options.out.mkdir(parents=True, exist_ok=True)
     common.release(network.fold(), options.out / "style.safetensors", {"name": "compact"})
 
@@ -240,8 +294,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, default=Path("models"), help="where style.safetensors goes")
     made.add_argument("--work", type=Path, default=Path("training-style"), help="checkpoints, log and curve")
     made.add_argument("--feature-steps", type=int, default=5000)
-    made.add_argument("--gradient-steps", type=int, default=0, help="second phase; see the card")
-    made.add_argument("--gradient-weight", type=float, default=1.0)
+    made.add_argument("--own-steps", type=int, default=2500, help="second phase: on pictures of its own making")
+    made.add_argument("--deep-weight", type=float, default=1.0, help="weight of the layers at strides 8 and 16")
+    made.add_argument("--start", type=Path, help="go on from these released weights")
     made.add_argument("--batch", type=int, default=24)
     made.add_argument("--side", type=int, default=96, help="crop size in pixels")
     made.add_argument("--rate", type=float, default=2e-3)
