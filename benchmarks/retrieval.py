@@ -38,7 +38,7 @@ class FrozenTeacher:
         self.backbone = load_backbone("squeezenet1_0", weights=weights, pooling="max")
 
     def _embed(self, pages: Sequence[Image]) -> Vectors:
-        from sketchcolor.style.transfer import to_tensor
+        from sketchcolor.style.pixels import to_tensor
 
         found = [self.backbone(to_tensor(page), ("fire9",))["fire9"].mean(dim=(2, 3)) for page in pages]
         vectors = np.concatenate([v.numpy() for v in found])

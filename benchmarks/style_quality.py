@@ -28,8 +28,8 @@ from sketchcolor.style.backbones import Backbone, load_backbone
 from sketchcolor.style.losses import style_loss
 from sketchcolor.style.maps import labels_from_colors, region_masks
 from sketchcolor.style.modes import by_region
+from sketchcolor.style.pixels import to_image, to_tensor
 from sketchcolor.style.statistics import index_regions, statistics
-from sketchcolor.style.transfer import to_image, to_tensor
 
 
 @dataclass(frozen=True)

@@ -130,8 +130,23 @@ class StyleSettings(_Checked):
     statistics: str = _knob("moments", "moments: mean and covariance; gram: Gram matrix", choices=("moments", "gram"))
     style_layers: str = _knob("", "comma-separated layer names; empty: the backbone's own choice")
     content_layers: str = _knob("", "comma-separated layer names; empty: the backbone's own choice")
-    style_weight: float = _knob(1.0, "weight of the style loss", low=0.0, high=1e9)
-    content_weight: float = _knob(0.05, "weight of the content loss", low=0.0, high=1e9)
+    formulation: str = _knob(
+        "relative",
+        "relative: losses without scale; gatys: the sums of Gatys et al. 2016, with Gram matrices",
+        choices=("relative", "gatys"),
+        advanced=True,
+    )
+    pooling: str = _knob(
+        "avg", "avg: average in place of max pooling; max: as published", choices=("avg", "max"), advanced=True
+    )
+    colors: str = _knob(
+        "style",
+        "style: colours of the style; match: the style is first recoloured like the content; "
+        "luminance: only brightness is painted, the content keeps its colours",
+        choices=("style", "match", "luminance"),
+    )
+    style_weight: float = _knob(1.0, "weight of the style loss (gatys: beta)", low=0.0, high=1e12)
+    content_weight: float = _knob(0.05, "weight of the content loss (gatys: alpha)", low=0.0, high=1e12)
     tv_weight: float = _knob(0.2, "weight of total variation: higher is smoother", low=0.0, high=1e9)
     pull_weight: float = _knob(
         0.0, "weight of the squared pull of pixels to the mean", low=0.0, high=1e9, advanced=True
@@ -141,6 +156,7 @@ class StyleSettings(_Checked):
     )
     optimizer: str = _knob("adam", "adam or lbfgs", choices=("adam", "lbfgs"), advanced=True)
     rate: float = _knob(0.03, "step length of Adam, in units of the 0-1 pixel range", low=1e-6, high=1.0, advanced=True)
+    show_every: int = _knob(20, "steps between intermediate pictures", low=1, high=100_000, advanced=True)
     init: str = _knob("content", "start from the content, the style or noise", choices=("content", "style", "noise"))
     seed: int = _knob(0, "same seed, same machine: same picture", low=0, high=2**31 - 1)
 

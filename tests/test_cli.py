@@ -224,3 +224,41 @@ def test_ctrl_c_keeps_the_best_so_far(tmp_path, sketch_file, reference_file):
     else:  # caught before there was anything to keep
         assert process.returncode == 130 and not out.exists()
     assert not list(tmp_path.glob("*.part")) and not list(tmp_path.glob(".*.part"))
+
+
+def test_style_takes_several_styles_and_keeps_what_it_did(capsys, tmp_path, sketch_file, reference_file):
+    quick = ["--size", "48", "--steps", "8", "--backbone", "filters", "--scales", "1", "--device", "cpu"]
+    out, kept, plot = tmp_path / "s.png", tmp_path / "run.safetensors", tmp_path / "curves.png"
+    status, answer, _ = run(
+        capsys, "style", reference_file, sketch_file, reference_file, "--weights", "1,3", "-o", out, "--save-every", "4",
+        "--checkpoint", kept, "--plot", plot, *quick,
+    )  # fmt: skip
+    assert status == 0 and answer["final_loss"]
+    assert (
+        read_image(tmp_path / "s-00004.png").shape
+        == read_image(out).shape
+        == read_image(tmp_path / "s-00008.png").shape
+    )
+    assert len((tmp_path / "curves.csv").read_text().splitlines()) == 9 and read_image(plot).std() > 0
+    assert run(capsys, "style", reference_file, sketch_file, "--weights", "1,3", *quick)[0] == 2
+    assert run(capsys, "style", reference_file, sketch_file, "--weights", "1,x", *quick)[0] == 2
+    status, _, error = run(capsys, "style", reference_file, sketch_file, "--resume", reference_file, *quick)
+    assert status == 1 and "checkpoint" in error
+
+
+def test_a_study_is_one_sheet_and_one_table(capsys, tmp_path, sketch_file, reference_file):
+    quick = ["--size", "32", "--steps", "4", "--backbone", "filters", "--scales", "1", "--device", "cpu"]
+    out = tmp_path / "grid.png"
+    vary = ["--vary", "style-weight=0.3,1,3", "--vary", "init=noise,content"]
+    status, answer, _ = run(capsys, "style", "study", reference_file, sketch_file, *vary, "-o", out, *quick)
+    assert status == 0 and len(answer["runs"]) == 6
+    assert {(r["style_weight"], r["init"]) for r in answer["runs"]} == {
+        (w, i) for w in (0.3, 1.0, 3.0) for i in ("noise", "content")
+    }
+    assert len((tmp_path / "grid.csv").read_text().splitlines()) == 7 and read_image(out).ndim == 3
+    for kind, runs in (("reconstruct", 10), ("evolution", 1)):
+        status, answer, _ = run(capsys, "study", reference_file, sketch_file, "--kind", kind, "-o", out, *quick)
+        assert status == 0 and len(answer["runs"]) == runs
+    assert run(capsys, "study", reference_file, sketch_file, "--vary", "nothing=1", *quick)[0] == 2
+    assert run(capsys, "study", reference_file, sketch_file, "--vary", "steps=many", *quick)[0] == 2
+    assert run(capsys, "study", reference_file, sketch_file, *quick)[0] == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,8 +15,10 @@ from sketchcolor.settings import StyleSettings
 from sketchcolor.style import losses, maps, modes
 from sketchcolor.style.backbones import load_backbone
 from sketchcolor.style.compact import CompactEncoder, layer_names
+from sketchcolor.style.objective import Job, Style
+from sketchcolor.style.pixels import to_image, to_tensor
 from sketchcolor.style.statistics import index_regions, statistics
-from sketchcolor.style.transfer import Job, Style, to_image, to_tensor, transfer
+from sketchcolor.style.transfer import transfer
 from sketchcolor.styling import stylize
 
 FAST = StyleSettings(size=48, steps=12, backbone="filters", scales=1)
@@ -236,3 +239,181 @@ def test_laplacian_levels_add_up_to_the_picture():
     levels = modes.laplacian_levels(image, 3)
     assert len(levels) == 3 and all(level.shape == image.shape for level in levels)
     assert abs(float(levels[0].mean()) - 127.5) < 3 and np.abs(levels[-1].mean() - image.mean()) < 3
+
+
+def test_gatys_losses_agree_with_the_papers_formulas_in_value_and_gradient():
+    torch.manual_seed(5)
+    channels, height, width = 4, 6, 5
+    pixels = height * width
+    f = torch.rand(1, channels, height, width, dtype=torch.float64)
+    target, style = torch.rand_like(f), torch.rand_like(f)
+    everywhere = index_regions(torch.ones(1, height, width), (height, width))
+    x = f.float().requires_grad_(True)
+    found = losses.gatys_style_loss(
+        statistics(x, everywhere, "gram"), statistics(style.float(), everywhere, "gram"), [1.0]
+    )
+    (gradient,) = torch.autograd.grad(found, x)
+    rows, others = f[0].reshape(channels, -1).numpy(), style[0].reshape(channels, -1).numpy()
+    gap = rows @ rows.T - others @ others.T
+    scale = 4 * channels**2 * pixels**2
+    assert found.item() == pytest.approx((gap**2).sum() / scale, rel=1e-4)
+    assert np.allclose(gradient[0].reshape(channels, -1).numpy(), 4 * gap @ rows / scale, rtol=1e-3, atol=1e-7)
+    x = f.float().requires_grad_(True)
+    found = losses.gatys_content_loss(x, target.float())
+    (gradient,) = torch.autograd.grad(found, x)
+    assert found.item() == pytest.approx(0.5 * float((f - target).square().sum()), rel=1e-5)
+    assert torch.allclose(gradient.double(), f - target, atol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_both_formulations_come_down_with_both_optimisers(optimizer):
+    for formulation, weight in (("relative", 1.0), ("gatys", 1e6)):
+        settings = dataclasses.replace(
+            FAST, steps=25, optimizer=optimizer, formulation=formulation, style_weight=weight, content_weight=1e-3
+        )
+        found = stylize(photo_of_disc(48), photo_of_disc(48, color=(20, 200, 60)), settings=settings)
+        assert found.losses[-1]["style"] < 0.5 * found.losses[0]["style"], (formulation, optimizer)
+
+
+@pytest.mark.parametrize(("optimizer", "mode"), [("adam", "global"), ("lbfgs", "global"), ("adam", "laplacian")])
+@pytest.mark.parametrize("stop", [4, 10, 17])
+def test_a_resumed_run_ends_with_the_same_bytes(tmp_path, optimizer, mode, stop):
+    settings = dataclasses.replace(FAST, steps=20, scales=2, optimizer=optimizer, statistics="gram")
+    pictures = photo_of_disc(48), photo_of_disc(48, color=(20, 200, 60))
+    whole = stylize(*pictures, mode=mode, settings=settings)
+    kept = tmp_path / "run.safetensors"
+    seen = []
+
+    def watch(progress):
+        seen.append(progress)
+        return len(seen) < stop
+
+    part = stylize(*pictures, mode=mode, settings=settings, progress=watch, checkpoint=kept)
+    assert part.stopped
+    again = stylize(*pictures, mode=mode, settings=settings, resume=kept)
+    assert (again.image == whole.image).all()
+    assert [e["total"] for e in again.losses] == [e["total"] for e in whole.losses]
+    with pytest.raises(ImageError, match="other pictures or settings"):
+        stylize(*pictures, mode=mode, settings=dataclasses.replace(settings, seed=9), resume=kept)
+    kept.write_bytes(b"rubbish")
+    with pytest.raises(ImageError, match="damaged"):
+        stylize(*pictures, mode=mode, settings=settings, resume=kept)
+
+
+def test_a_loss_that_runs_away_halves_the_step_and_says_so(monkeypatch):
+    from sketchcolor.style import transfer as loop
+
+    monkeypatch.setattr(loop, "RUN_AWAY", 1.02)
+    wild = dataclasses.replace(FAST, rate=1.0, steps=12)
+    found = stylize(photo_of_disc(48), photo_of_disc(48, color=(20, 200, 60)), settings=wild)
+    assert any("halved" in note for note in found.notes)
+    totals = [entry["total"] for entry in found.losses]
+    assert totals[-1] <= 1.02 * min(totals)
+
+
+def flat(color, side=40):
+    return np.full((side, side, 3), color, np.uint8)
+
+
+def test_several_styles_count_by_their_weights():
+    settings = dataclasses.replace(FAST, steps=80, content_weight=0.0, tv_weight=0.0)
+    red, blue = flat((220, 30, 30)), flat((30, 30, 220))
+    pictures = [
+        stylize(flat((120, 120, 120)), [red, blue], weights=w, settings=settings).image.astype(int)
+        for w in ((1, 0), (1, 1), (0, 1))
+    ]
+    warmth = [(p[..., 0] - p[..., 2]).mean() for p in pictures]
+    assert warmth[0] > warmth[1] + 20 > warmth[2] + 40
+    alone = stylize(flat((120, 120, 120)), red, settings=settings).image
+    assert np.abs(alone.astype(int) - pictures[0]).max() <= 1
+    with pytest.raises(SettingsError, match="2 weights"):
+        stylize(red, [red, blue], weights=[1], settings=settings)
+
+
+def test_each_part_takes_from_the_style_whose_map_has_it():
+    page_map = np.zeros((40, 40, 3), np.uint8)
+    page_map[:, 20:] = (255, 0, 0)
+    settings = dataclasses.replace(FAST, steps=80, content_weight=0.0, tv_weight=0.0)
+    found = stylize(
+        flat((120, 120, 120)),
+        [flat((30, 200, 30)), flat((30, 30, 220))],
+        mode="segmented",
+        content_map=page_map,
+        style_map=[flat((0, 0, 0)), flat((255, 0, 0))],
+        settings=settings,
+    )
+    image = found.image.astype(int)
+    assert image[6:34, 4:16, 1].mean() > image[6:34, 4:16, 2].mean() + 15
+    assert image[6:34, 24:36, 2].mean() > image[6:34, 24:36, 1].mean() + 15
+    assert not any("partner" in note for note in found.notes)
+
+
+def test_a_doodle_is_painted_from_the_map_alone():
+    style = np.hstack([flat((200, 40, 40))[:, :20], flat((40, 40, 200))[:, :20]])
+    style_map = np.hstack([flat((255, 255, 255))[:, :20], flat((0, 0, 0))[:, :20]])
+    target = np.vstack([flat((0, 0, 0))[:20], flat((255, 255, 255))[:30]])
+    found = stylize(None, style, mode="doodle", content_map=target, style_map=style_map, settings=FAST)
+    image = found.image.astype(int)
+    assert image.shape[0] / image.shape[1] == pytest.approx(50 / 40, abs=0.06)
+    assert (image[2:14, :, 2] - image[2:14, :, 0]).mean() > 35  # black above: blue
+    assert (image[-20:, :, 0] - image[-20:, :, 2]).mean() > 35
+    assert "content" not in found.losses[0]
+    with pytest.raises(SettingsError, match="doodle"):
+        stylize(style, style, mode="doodle", settings=FAST)
+    with pytest.raises(SettingsError, match="content"):
+        stylize(None, style, mode="global", settings=FAST)
+
+
+def test_colours_of_the_content_can_be_kept():
+    rng = np.random.default_rng(0)
+    content = np.clip(photo_of_disc(48, color=(40, 160, 60)).astype(int) + rng.normal(0, 9, (48, 48, 3)), 0, 255)
+    content, style = content.astype(np.uint8), photo_of_disc(48, color=(230, 20, 20), seed=3)
+    from sketchcolor.style.colors import match_colors
+
+    matched = match_colors(style, content).reshape(-1, 3).astype(float)
+    assert np.abs(matched.mean(0) - content.reshape(-1, 3).mean(0)).max() < 6
+    freely = dataclasses.replace(FAST, steps=150, content_weight=0.0)
+    kept = stylize(content, style, settings=dataclasses.replace(freely, colors="luminance")).image
+    plain = stylize(content, style, settings=freely).image
+
+    def lab(image):
+        return cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+
+    moved = {name: np.abs(lab(image) - lab(content)).mean((0, 1)) for name, image in (("kept", kept), ("plain", plain))}
+    assert moved["kept"][1:].max() < 3 < moved["kept"][0]
+    assert moved["plain"][1:].max() > 2 * moved["kept"][1:].max()
+
+
+def test_map_pixels_between_the_parts_are_counted():
+    page_map = np.zeros((40, 40, 3), np.uint8)
+    page_map[:, 20:] = (250, 0, 0)
+    clean = stylize(flat(9), flat(200), mode="segmented", content_map=page_map, style_map=page_map, settings=FAST)
+    page_map[0, :1] = (120, 255, 120)
+    found = stylize(flat(9), flat(200), mode="segmented", content_map=page_map, style_map=page_map, settings=FAST)
+    assert not any("pixels" in note for note in clean.notes)
+    assert any("pixels" in note for note in found.notes)
+
+
+def test_the_lowest_layer_alone_carries_colour_but_little_texture():
+    rng = np.random.default_rng(1)
+    blocks = np.where(rng.random((8, 8, 1)) < 0.5, (230, 200, 40), (20, 60, 120)).astype(np.uint8)
+    blocks = np.repeat(np.repeat(blocks, 8, 0), 8, 1)
+    backbone = load_backbone("compact")
+    everywhere = torch.ones(1, 64, 64)
+
+    def style_at(image, layer):
+        features = backbone(to_tensor(image), [layer])[layer]
+        return statistics(features, index_regions(everywhere, features.shape[-2:]))
+
+    distances = {}
+    for layers in ("relu1_1", ""):
+        settings = StyleSettings(
+            size=64, steps=100, scales=1, style_layers=layers, content_weight=0.0, tv_weight=0.0, init="noise"
+        )
+        image = stylize(flat((128, 128, 128), 64), blocks, settings=settings).image
+        assert np.abs(image.mean((0, 1)) - blocks.mean((0, 1))).max() < 30
+        for layer in ("relu1_1", "relu4_3"):
+            gap = losses.style_loss(style_at(image, layer), style_at(blocks, layer), [1.0])
+            distances[layers, layer] = float(gap)
+    assert distances["relu1_1", "relu1_1"] < 0.1
+    assert distances["relu1_1", "relu4_3"] > 2 * distances["", "relu4_3"]

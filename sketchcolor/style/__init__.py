@@ -28,7 +28,7 @@ def paint(
     """
     from sketchcolor.style.backbones import load_backbone
     from sketchcolor.style.modes import by_region, globally, laplacian, pairs_from_matches
-    from sketchcolor.style.transfer import to_image
+    from sketchcolor.style.pixels import to_image
 
     how = painting_settings(settings)
     mode = settings.mode

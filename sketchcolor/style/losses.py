@@ -30,6 +30,25 @@ def content_loss(features: Tensor, target: Tensor, trust: Tensor | None = None) 
     return ((features.float() - target.float()).square() * trust).mean() / scale
 
 
+def gatys_content_loss(features: Tensor, target: Tensor) -> Tensor:
+    """1/2 sum (F - P)^2 (Gatys et al. 2016, equation 1)."""
+    return 0.5 * (features.float() - target.float()).square().sum()
+
+
+def gatys_style_loss(ours: Statistics, target: Statistics, weights: Sequence[float]) -> Tensor:
+    """1 / (4 N^2 M^2) sum (G - A)^2 of a layer (equation 4), for each region, weighted.
+
+    The Gram matrices of `Statistics` are means over the M pixels, so that M^2 is in them already; style pictures of
+    another size than the painting are thereby compared by the pixel.
+    """
+    total = ours.second.new_zeros(())
+    for region, weight in enumerate(weights):
+        if weight and ours.present[region] and target.present[region]:
+            gap = (ours.second[region] - target.second[region]).square().sum()
+            total = total + weight * gap / (4 * ours.second.shape[-1] ** 2)
+    return total
+
+
 def style_loss(ours: Statistics, target: Statistics, weights: Sequence[float]) -> Tensor:
     """Weighted sum over regions of the relative squared distance of second moments, and of means where there are any.
 

@@ -49,6 +49,18 @@ def labels_from_colors(maps: Sequence[Image]) -> list[Labels]:
     return found
 
 
+def unsure_pixels(picture: Image, labels: Labels) -> int:
+    """How many pixels of a map have a colour that is none of its parts' (they took the nearest part's label).
+
+    picture: RGB uint8 (H, W, 3), labels: what `labels_from_colors` made of it.
+    """
+    count = 0
+    for label in np.unique(labels):
+        inside = picture[labels == label].astype(np.float32)
+        count += int((np.linalg.norm(inside - np.median(inside, axis=0), axis=1) > SAME_COLOR).sum())
+    return count
+
+
 def region_masks(labels: Labels, groups: Sequence[Sequence[int]], device: str = "cpu") -> Tensor:
     """float32 (R, H, W): mask r is 1 where the label is in group r."""
     return torch.from_numpy(np.stack([np.isin(labels, list(g)) for g in groups]).astype(np.float32)).to(device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -12,8 +13,11 @@ from torch import Tensor
 from sketchcolor.records import Field, Image, Labels, Match, ProgressCallback
 from sketchcolor.settings import StyleSettings
 from sketchcolor.style.backbones import Backbone
+from sketchcolor.style.checkpoint import Checkpoint
 from sketchcolor.style.maps import region_masks
-from sketchcolor.style.transfer import Job, Outcome, Style, to_tensor, transfer
+from sketchcolor.style.objective import Job, Style
+from sketchcolor.style.pixels import to_tensor
+from sketchcolor.style.transfer import Outcome, transfer
 
 # A matched pair has statistics of its own only where both regions cover this share of their pictures; smaller
 # ones are judged together with the rest of their side.
@@ -34,12 +38,16 @@ def start_picture(content: Image, style: Image, settings: StyleSettings, device:
     """Where the pixels begin, (1, 3, H, W): content, the style resized, or noise round mid grey, by the seed."""
     height, width = content.shape[:2]
     if settings.init == "noise":
-        generator = torch.Generator().manual_seed(settings.seed)
-        noise = torch.randn(1, 3, height, width, generator=generator)
-        return (0.5 + 0.15 * noise).clamp(0, 1).to(device)
+        return noise_picture((height, width), settings.seed).to(device)
     if settings.init == "style":
         return to_tensor(cv2.resize(style, (width, height), interpolation=cv2.INTER_AREA), device)
     return to_tensor(content, device)
+
+
+def noise_picture(size: tuple[int, int], seed: int) -> Tensor:
+    """White noise round mid grey, (1, 3, H, W) in [0, 1]."""
+    noise = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(seed))
+    return (0.5 + 0.15 * noise).clamp(0, 1)
 
 
 def globally(
@@ -51,6 +59,7 @@ def globally(
     device: str = "cpu",
     start: Image | None = None,
     progress: ProgressCallback | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Outcome:
     """One style for the whole picture (Gatys et al. 2016)."""
     job = Job(
@@ -60,7 +69,7 @@ def globally(
         region_weights=[1.0],
         contents=[to_tensor(content, device)],
     )
-    return transfer(job, backbone, settings, progress=progress)
+    return transfer(job, backbone, settings, progress=progress, checkpoint=checkpoint)
 
 
 def by_region(
@@ -81,18 +90,67 @@ def by_region(
 
     trust: float32 (H, W) in [0, 1], how much of the content is to be kept at each place.
     """
-    masks = region_masks(content_map, [p[0] for p in pairs], device)
+    source = Source(style, style_map, [p[1] for p in pairs])
+    groups = [p[0] for p in pairs]
+    return from_sources(
+        content,
+        content_map,
+        groups,
+        [source],
+        backbone,
+        settings,
+        device=device,
+        start=start,
+        trust=trust,
+        progress=progress,
+    )
+
+
+@dataclass(frozen=True)
+class Source:
+    """A style picture, its label map, the labels that each content group takes from (none: nothing), its weight."""
+
+    image: Image
+    labels: Labels
+    groups: Sequence[Sequence[int]]
+    weight: float = 1.0
+
+
+def from_sources(
+    content: Image | None,
+    content_map: Labels,
+    groups: Sequence[Sequence[int]],
+    sources: Sequence[Source],
+    backbone: Backbone,
+    settings: StyleSettings,
+    *,
+    device: str = "cpu",
+    start: Image | None = None,
+    trust: Field | None = None,
+    progress: ProgressCallback | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Outcome:
+    """Each group of content labels takes the style that the sources have for it, by their weights.
+
+    Without content there is no content loss, and `start` is needed: a picture from the map alone.
+    """
+    masks = region_masks(content_map, groups, device)
     areas = masks.flatten(1).mean(1)
     weights = (areas**AREA_POWER / (areas**AREA_POWER).sum()).tolist()
+    if start is not None:
+        begin = to_tensor(start, device)
+    else:
+        assert content is not None, "a start is needed where there is no content"
+        begin = start_picture(content, sources[0].image, settings, device)
     job = Job(
-        start=start_picture(content, style, settings, device) if start is None else to_tensor(start, device),
+        start=begin,
         masks=masks,
-        styles=[Style(to_tensor(style, device), region_masks(style_map, [p[1] for p in pairs], device))],
+        styles=[Style(to_tensor(s.image, device), region_masks(s.labels, s.groups, device), s.weight) for s in sources],
         region_weights=weights,
-        contents=[to_tensor(content, device)],
+        contents=[] if content is None else [to_tensor(content, device)],
         trust=None if trust is None else torch.from_numpy(np.ascontiguousarray(trust))[None, None].to(device),
     )
-    return transfer(job, backbone, settings, progress=progress)
+    return transfer(job, backbone, settings, progress=progress, checkpoint=checkpoint)
 
 
 def pairs_from_matches(
@@ -157,6 +215,7 @@ def laplacian(
     device: str = "cpu",
     start: Image | None = None,
     progress: ProgressCallback | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[Outcome, Outcome]:
     """Laplacian mode (Batchu et al. 2017, section 7): (first pass, second pass).
 
@@ -178,9 +237,15 @@ def laplacian(
         region_weights=[1.0],
         contents=[to_tensor(level, device) for level in levels],
     )
-    first = transfer(job, backbone, first_settings, progress=progress)
+    if checkpoint is not None and "first_pass" in checkpoint.kept:
+        kept = checkpoint.kept["first_pass"].to(device, memory_format=torch.channels_last)
+        first = Outcome(kept, (), False)
+    else:
+        first = transfer(job, backbone, first_settings, progress=progress, checkpoint=checkpoint)
     if first.stopped:
         return first, first
+    if checkpoint is not None:
+        checkpoint.kept["first_pass"] = first.image
     second_job = Job(
         start=first.image,
         masks=whole(content, device),
@@ -189,4 +254,4 @@ def laplacian(
         contents=[to_tensor(content, device)],
     )
     second_settings = replace(settings, steps=settings.steps - first_settings.steps)
-    return first, transfer(second_job, backbone, second_settings, progress=progress)
+    return first, transfer(second_job, backbone, second_settings, progress=progress, checkpoint=checkpoint)

@@ -1,0 +1,99 @@
+"""Tables, curves and labelled contact sheets of runs."""
+
+from __future__ import annotations
+
+import csv
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image as PilImage
+from PIL import ImageDraw, ImageFont
+
+from sketchcolor.errors import ImageError
+from sketchcolor.images import fit_size, resize
+from sketchcolor.records import Image
+
+_WIDTH, _HEIGHT, _MARGIN = 960, 480, 64
+_COLORS = ((31, 97, 141), (176, 58, 46), (35, 155, 86), (183, 149, 11), (125, 60, 152), (93, 109, 126), (186, 74, 0))
+_LABEL = 22
+
+
+def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows as CSV, beside first, then renamed. Raises ImageError where it cannot be written."""
+    path = Path(path)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    beside = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, beside = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".part", dir=path.parent)
+        with os.fdopen(handle, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(rows)
+        Path(beside).chmod(0o644)
+        Path(beside).replace(path)
+        beside = None
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be written ({error.strerror or error})") from None
+    finally:
+        if beside is not None:
+            Path(beside).unlink(missing_ok=True)
+
+
+def draw_curves(curves: Sequence[Mapping[str, float]]) -> Image:
+    """Each term against its step, on a logarithmic scale; RGB uint8."""
+    canvas = PilImage.new("RGB", (_WIDTH, _HEIGHT), "white")
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(14)
+    names = list(dict.fromkeys(name for row in curves for name in row))
+    values = {n: np.array([max(row.get(n, 0.0), 0.0) for row in curves]) for n in names}
+    positive = np.concatenate([v[v > 0] for v in values.values()]) if names else np.empty(0)
+    if not len(positive):
+        draw.text((_MARGIN, _MARGIN), "no steps", "black", font)
+        return np.asarray(canvas)
+    high = float(np.log10(positive.max()))
+    low = max(float(np.log10(positive.min())), high - 6)  # six decades are enough to see
+    high, low = high + 0.05, low - 0.05
+    right, bottom = _WIDTH - 160, _HEIGHT - 48
+    for exponent in range(int(np.ceil(low)), int(np.floor(high)) + 1):
+        y = bottom - (exponent - low) / (high - low) * (bottom - 24)
+        draw.line([(_MARGIN, y), (right, y)], (225, 225, 225))
+        draw.text((8, y - 8), f"1e{exponent}", (90, 90, 90), font)
+    draw.line([(_MARGIN, 24), (_MARGIN, bottom), (right, bottom)], (60, 60, 60))
+    for share in (0.0, 0.5, 1.0):
+        step = round(share * len(curves))
+        draw.text((_MARGIN + share * (right - _MARGIN) - 8, bottom + 8), str(step), (90, 90, 90), font)
+    draw.text(((_MARGIN + right) / 2 - 16, bottom + 26), "steps", (90, 90, 90), font)
+    for number, name in enumerate(names):
+        color = _COLORS[number % len(_COLORS)]
+        shown = np.flatnonzero(values[name] > 0)
+        x = _MARGIN + (shown + 1) / len(curves) * (right - _MARGIN)
+        y = bottom - (np.clip(np.log10(values[name][shown]), low, high) - low) / (high - low) * (bottom - 24)
+        if len(shown) > 1:
+            draw.line(list(zip(x.tolist(), y.tolist(), strict=True)), color, 2)
+        draw.text((right + 12, 24 + 22 * number), name, color, font)
+    return np.asarray(canvas)
+
+
+def contact_sheet(tiles: Sequence[tuple[str, Image]], columns: int, *, side: int = 256) -> Image:
+    """Pictures with a line of text below each, `columns` to a row; RGB uint8."""
+    font = ImageFont.load_default(13)
+    rows = -(-len(tiles) // columns)
+    canvas = PilImage.new("RGB", (columns * (side + 8) + 8, rows * (side + _LABEL + 8) + 8), "white")
+    draw = ImageDraw.Draw(canvas)
+    for number, (label, image) in enumerate(tiles):
+        size = fit_size(image.shape[0], image.shape[1], side)
+        small = np.asarray(resize(image, size), dtype=np.uint8)
+        if small.ndim == 2:
+            small = cv2.cvtColor(small, cv2.COLOR_GRAY2RGB)
+        left, top = 8 + number % columns * (side + 8), 8 + number // columns * (side + _LABEL + 8)
+        canvas.paste(PilImage.fromarray(small), (left + (side - size[1]) // 2, top + (side - size[0]) // 2))
+        while label and draw.textlength(label, font) > side:
+            label = label[:-1]
+        draw.text((left, top + side + 3), label, "black", font)
+    return np.asarray(canvas)
