@@ -229,10 +229,9 @@ def test_ctrl_c_keeps_the_best_so_far(tmp_path, sketch_file, reference_file):
 def test_style_takes_several_styles_and_keeps_what_it_did(capsys, tmp_path, sketch_file, reference_file):
     quick = ["--size", "48", "--steps", "8", "--backbone", "filters", "--scales", "1", "--device", "cpu"]
     out, kept, plot = tmp_path / "s.png", tmp_path / "run.safetensors", tmp_path / "curves.png"
-    status, answer, _ = run(
-        capsys, "style", reference_file, sketch_file, reference_file, "--weights", "1,3", "-o", out, "--save-every", "4",
-        "--checkpoint", kept, "--plot", plot, *quick,
-    )  # fmt: skip
+    pictures = [reference_file, sketch_file, reference_file]
+    keep = ["--save-every", "4", "--checkpoint", kept, "--plot", plot]
+    status, answer, _ = run(capsys, "style", *pictures, "--weights", "1,3", "-o", out, *keep, *quick)
     assert status == 0 and answer["final_loss"]
     assert (
         read_image(tmp_path / "s-00004.png").shape
