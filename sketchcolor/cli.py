@@ -68,14 +68,14 @@ def _plain(value: Any) -> Any:
 
 def make_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    from sketchcolor.commands import coloring, library, models, styling
+    from sketchcolor.commands import coloring, library, models, serving, styling
 
     parser = argparse.ArgumentParser(
         prog="sketchcolor", description="Colour a line sketch from your own pictures.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"sketchcolor {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for part in (coloring, library, styling, models):
+    for part in (coloring, library, styling, models, serving):
         part.register(commands)
     return parser
 

@@ -6,6 +6,7 @@ sketch -> lines -> figure -> search, choosing -> reference -> its figure -> alig
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -141,12 +142,15 @@ class Colorizer:
             under, trust = regions.underpaint(
                 picture, reference_mask, sketch_mask, placed, parts.sketch_map, parts.reference_map, matches
             )
+            under = regions.recolor(under, parts.sketch_map, overrides.colors)
             preview = _finish(under, work, settings)
         work.seconds["to_preview"] = round(time.perf_counter() - work.began, 4)
         if progress is not None:
             progress(Progress("preview", 1, 1, image=preview))
         with work.stage("paint"):
-            painting, losses, stopped = self._paint(under, trust, picture, parts, matches, settings, progress)
+            watch = _showing_pages(progress, work, settings)
+            painting, losses, stopped = self._paint(under, trust, picture, parts, matches, settings, watch)
+            painting = regions.recolor(painting, parts.sketch_map, overrides.colors)
         with work.stage("finish"):
             result = _finish(painting, work, settings)
         work.seconds["total"] = round(time.perf_counter() - work.began, 4)
@@ -236,6 +240,18 @@ def _believed(mask: Mask, work: _Work) -> Mask:
         return mask
     work.notes.append("no figure was found in the reference; all of it is used")
     return np.ones_like(mask)
+
+
+def _showing_pages(progress: ProgressCallback | None, work: _Work, settings: ColorSettings) -> ProgressCallback | None:
+    """The callback, with intermediate paintings shown as the page will be: at its size, with its lines."""
+    if progress is None:
+        return None
+
+    def watch(step: Progress) -> bool | None:
+        shown = None if step.image is None else _finish(step.image, work, settings)
+        return progress(dataclasses.replace(step, image=shown))
+
+    return watch
 
 
 def _finish(painting: Image, work: _Work, settings: ColorSettings) -> Image:

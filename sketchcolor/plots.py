@@ -1,4 +1,4 @@
-"""Tables, curves and labelled contact sheets of runs."""
+"""Tables, curves, label maps and labelled contact sheets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import ImageDraw, ImageFont
 
 from sketchcolor.errors import ImageError
 from sketchcolor.images import fit_size, resize
-from sketchcolor.records import Image
+from sketchcolor.records import Image, Labels
 
 _WIDTH, _HEIGHT, _MARGIN = 960, 480, 64
 _COLORS = ((31, 97, 141), (176, 58, 46), (35, 155, 86), (183, 149, 11), (125, 60, 152), (93, 109, 126), (186, 74, 0))
@@ -97,3 +97,13 @@ def contact_sheet(tiles: Sequence[tuple[str, Image]], columns: int, *, side: int
             label = label[:-1]
         draw.text((left, top + side + 3), label, "black", font)
     return np.asarray(canvas)
+
+
+def label_colors(labels: Labels) -> Image:
+    """A label map as flat colours, RGB uint8 (H, W, 3): same label, same colour; 0 is black."""
+    # Golden-angle hues keep neighbouring numbers apart.
+    hues = (np.arange(256) * 111) % 180
+    hsv = np.stack([hues, np.full(256, 150), np.full(256, 235)], 1).astype(np.uint8)[None]
+    palette = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0]
+    palette[0] = 0
+    return np.asarray(palette[labels % 256])

@@ -98,6 +98,7 @@ class Overrides:
 
     sketch_mask, reference_mask: bool (H, W) of any size, True = foreground. sketch_map, reference_map: int32 label maps
     of any size; equal labels belong together. pairs: (sketch region, reference region) by the labels of a Result.
+    colors: (sketch region, RGB 0-255), the mean colour that a region is to have, its shading kept.
     """
 
     sketch_mask: Mask | None = None
@@ -105,6 +106,7 @@ class Overrides:
     sketch_map: Labels | None = None
     reference_map: Labels | None = None
     pairs: tuple[tuple[int, int], ...] = ()
+    colors: tuple[tuple[int, tuple[int, int, int]], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ LEVELS = [
     {"errors", "records", "settings"},
     {"images", "lines", "weights", "devices"},
     {"retrieval", "regions", "style"},
-    {"choosing", "pipeline", "styling"},
-    {"cli", "commands", "ui", "__main__"},
+    {"choosing", "pipeline", "plots", "styling"},
+    {"cli", "commands", "studio", "ui", "__main__"},
 ]
 
 

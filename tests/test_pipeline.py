@@ -10,6 +10,7 @@ from conftest import draw_disc, photo_of_disc
 
 from sketchcolor import Colorizer, ColorSettings, Library, segment_photo, segment_sketch
 from sketchcolor.errors import ImageError, LibraryError, SettingsError
+from sketchcolor.records import Overrides
 
 QUICK = ColorSettings(size=96, quality="preview")
 
@@ -125,3 +126,23 @@ def test_wrong_arrays_and_devices_are_refused(colorizer, sketch, photo):
 def test_segment_functions_give_masks():
     assert segment_sketch(draw_disc()).mean() == pytest.approx(np.pi * 36**2 / 128**2, rel=0.1)
     assert segment_photo(photo_of_disc()).dtype == bool
+
+
+def test_a_region_takes_the_colour_that_the_user_wants(sketch, photo):
+    settings = ColorSettings(size=128, quality="normal", backbone="filters", lines="off")
+    colorizer = Colorizer(settings=settings, device="cpu")
+    first = colorizer.color(sketch, photo)
+    label = next(r.label for r in first.regions.sketch if r.foreground)
+    seen = []
+
+    def watch(progress):
+        if progress.image is not None:
+            seen.append(progress.image.shape)
+
+    again = colorizer.color(sketch, photo, overrides=Overrides(colors=((label, (40, 160, 90)),)), progress=watch)
+    inside = again.regions.sketch_map == label
+    assert np.abs(again.image[inside].mean(0) - (40, 160, 90)).max() < 14
+    assert np.abs(first.image[inside].mean(0) - (40, 160, 90)).max() > 60
+    assert set(seen) == {sketch.shape}  # intermediate pictures are pages too
+    with pytest.raises(SettingsError, match="region 99"):
+        colorizer.color(sketch, photo, overrides=Overrides(colors=((99, (1, 2, 3)),)))

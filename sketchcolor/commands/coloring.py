@@ -40,6 +40,9 @@ def register(commands: Any) -> None:
     color.add_argument(
         "--match", action="append", default=[], metavar="SKETCH=REFERENCE", help="pair two regions by number (--json)"
     )
+    color.add_argument(
+        "--color", action="append", default=[], metavar="REGION=RRGGBB", help="the mean colour of a region (--json)"
+    )
     add_settings(color, ColorSettings)
     segment = add_command(commands, "segment", "write the foreground mask of a sketch or photo", run_segment)
     segment.add_argument("image", type=Path)
@@ -60,7 +63,7 @@ def run_color(options: argparse.Namespace) -> Answer:
         raise SettingsError(f"--output must be a folder for several sketches, not {options.output}")
     given = Given.from_options(options)
     if many and given.any():
-        raise SettingsError("masks, maps and --match are for one sketch at a time")
+        raise SettingsError("masks, maps, --match and --color are for one sketch at a time")
     colorizer = _colorizer(options, settings)
     results: list[dict[str, Any]] = [{"sketch": str(path), "error": reason} for path, reason in failures]
     for reason in (r for _, r in failures):
@@ -211,6 +214,7 @@ def _write_layers(folder: Path, result: Result) -> None:
     import numpy as np
 
     from sketchcolor.images import save_image
+    from sketchcolor.plots import label_colors
 
     assert result.regions is not None and result.preview is not None
     assert result.sketch_mask is not None and result.reference_mask is not None
@@ -221,21 +225,8 @@ def _write_layers(folder: Path, result: Result) -> None:
         save_image(folder / f"{name}.png", mask.astype(np.uint8) * 255)
     partner = {m.sketch: m.reference for m in result.matches}
     table = np.array([partner.get(i, 0) for i in range(int(result.regions.sketch_map.max()) + 1)])
-    save_image(folder / "sketch-map.png", _paint_labels(table[result.regions.sketch_map]))
-    save_image(folder / "reference-map.png", _paint_labels(result.regions.reference_map))
-
-
-def _paint_labels(labels: Any) -> Any:
-    """Label maps as flat colours: matched parts of sketch and reference get the same one."""
-    import cv2
-    import numpy as np
-
-    # Golden-angle hues keep neighbouring numbers apart.
-    hues = (np.arange(256) * 111) % 180
-    hsv = np.stack([hues, np.full(256, 150), np.full(256, 235)], 1).astype(np.uint8)[None]
-    palette = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0]
-    palette[0] = 0
-    return palette[labels % 256]
+    save_image(folder / "sketch-map.png", label_colors(table[result.regions.sketch_map]))
+    save_image(folder / "reference-map.png", label_colors(result.regions.reference_map))
 
 
 def _replay(options: argparse.Namespace) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ class Given:
     sketch_map: str | None = None
     reference_map: str | None = None
     pairs: tuple[tuple[int, int], ...] = ()
+    colors: tuple[tuple[int, tuple[int, int, int]], ...] = ()
 
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> Given:
@@ -40,18 +42,26 @@ class Given:
             if not (left.strip().isdigit() and right.strip().isdigit()):
                 raise SettingsError(f"--match takes SKETCH=REFERENCE, two region numbers, not {text!r}")
             pairs.append((int(left), int(right)))
+        colors = []
+        for text in options.color:
+            left, _, right = text.partition("=")
+            if not left.strip().isdigit() or not re.fullmatch(r"#?[0-9a-fA-F]{6}", right.strip()):
+                raise SettingsError(f"--color takes REGION=RRGGBB, a region number and a colour, not {text!r}")
+            red, green, blue = bytes.fromhex(right.strip().removeprefix("#"))
+            colors.append((int(left), (red, green, blue)))
         if (options.sketch_map is None) != (options.reference_map is None):
             raise SettingsError("give both --sketch-map and --reference-map, or neither")
         names = ("sketch_mask", "reference_mask", "sketch_map", "reference_map")
         files = {n: None if getattr(options, n) is None else str(getattr(options, n).absolute()) for n in names}
-        return cls(**files, pairs=tuple(pairs))
+        return cls(**files, pairs=tuple(pairs), colors=tuple(colors))
 
     @classmethod
     def from_recipe(cls, recipe: dict[str, Any]) -> Given:
         """From a recipe that `check_recipe` has found sound."""
         stored = dict(recipe.get("given", {}))
         pairs = tuple((int(a), int(b)) for a, b in stored.pop("pairs", ()))
-        return cls(**stored, pairs=pairs)
+        colors = tuple((int(n), (int(r), int(g), int(b))) for n, (r, g, b) in stored.pop("colors", ()))
+        return cls(**stored, pairs=pairs, colors=colors)
 
     def any(self) -> bool:
         """True where the user overrules anything."""
@@ -75,7 +85,7 @@ class Given:
         if self.sketch_map is not None and self.reference_map is not None:
             pictures = [read_image(self.sketch_map), read_image(self.reference_map)]
             maps = labels_from_colors(pictures)
-        return Overrides(masks[0], masks[1], maps[0], maps[1], self.pairs)
+        return Overrides(masks[0], masks[1], maps[0], maps[1], self.pairs, self.colors)
 
 
 def make_recipe(sketch: Path, result: Result, given: Given) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sketchcolor.regions.foreground import photo_foreground, sketch_foreground
 from sketchcolor.regions.matching import match_regions
 from sketchcolor.regions.partition import describe, photo_parts, sketch_parts
 from sketchcolor.regions.placement import believable, main_figure, place
-from sketchcolor.regions.underpainting import carry_labels, underpaint
+from sketchcolor.regions.underpainting import carry_labels, recolor, underpaint
 
 __all__ = [
     "Alignment",
@@ -25,6 +25,7 @@ __all__ = [
     "parts_from_maps",
     "photo_foreground",
     "place",
+    "recolor",
     "sized_mask",
     "sketch_foreground",
     "underpaint",

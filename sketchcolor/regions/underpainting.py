@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sketchcolor.errors import SettingsError
 from sketchcolor.records import Field, Image, Labels, Mask, Match
 from sketchcolor.regions.alignment import Alignment
 from sketchcolor.regions.completion import complete, push_pull
@@ -121,3 +122,27 @@ def _slivers(region: Mask, own: Mask) -> Mask:
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     thick = cv2.dilate(cv2.morphologyEx(others, cv2.MORPH_OPEN, kernel), np.ones((3, 3), np.uint8))
     return np.asarray((others > 0) & (thick == 0))
+
+
+def recolor(image: Image, labels: Labels, colors: Sequence[tuple[int, tuple[int, int, int]]]) -> Image:
+    """Regions moved to the mean colours that the user wants, in CIELAB, so that shading and texture stay.
+
+    image: RGB uint8; labels: int32 of any size, brought to the image's. Raises SettingsError for a region that is not
+    there.
+    """
+    if not colors:
+        return image
+    if labels.shape != image.shape[:2]:
+        size = (image.shape[1], image.shape[0])
+        labels = cv2.resize(labels.astype(np.float32), size, interpolation=cv2.INTER_NEAREST).astype(np.int32)
+    lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    for label, rgb in colors:
+        inside = labels == label
+        if not inside.any():
+            known = ", ".join(str(v) for v in np.unique(labels))
+            raise SettingsError(f"the sketch has no region {label}; it has {known}")
+        wanted = cv2.cvtColor(np.array([[rgb]], np.float32) / 255, cv2.COLOR_RGB2LAB)[0, 0]
+        share = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), 0.8)[..., None]
+        lab += (wanted - lab[inside].mean(axis=0)) * share
+    rgb_image = cv2.cvtColor(np.clip(lab, (0, -127, -127), (100, 127, 127)).astype(np.float32), cv2.COLOR_LAB2RGB)
+    return np.asarray(np.clip(255 * rgb_image + 0.5, 0, 255).astype(np.uint8))

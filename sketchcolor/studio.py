@@ -1,0 +1,409 @@
+"""What the web app does, without the page: sessions, libraries, and long work that shows itself and can be stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import re
+import shutil
+import tempfile
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from sketchcolor import __version__, images, regions
+from sketchcolor.choosing import choose
+from sketchcolor.commands.recipe import RECIPE
+from sketchcolor.errors import ImageError, LibraryError, SketchColorError
+from sketchcolor.lines import find_lines
+from sketchcolor.pipeline import Colorizer
+from sketchcolor.plots import label_colors
+from sketchcolor.records import Hit, Image, Labels, Mask, Overrides, Progress, Result
+from sketchcolor.retrieval.library import Library
+from sketchcolor.retrieval.starter import cache_folder
+from sketchcolor.settings import ColorSettings, StyleSettings
+from sketchcolor.styling import stylize
+
+STARTER = "Starter pictures"
+SHOWN_HITS = 8
+THUMBNAIL = 220
+# Pictures that visitors send: no more pixels, and no more files for a library at a time.
+MOST_MEGAPIXELS = 40.0
+MOST_FILES = 500
+# What a visitor left behind is forgotten after this many seconds.
+FORGET_AFTER = 3600
+
+
+@dataclass
+class Session:
+    """One visitor's work. Nothing of it is ever seen by another."""
+
+    sketch: Image | None = None
+    reference: Image | None = None
+    reference_name: str = ""
+    hits: tuple[Hit, ...] = ()
+    result: Result | None = None
+    overrides: Overrides = field(default_factory=Overrides)
+    picked: int | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    searching: threading.Lock = field(default_factory=threading.Lock)
+    found: tuple[tuple[str, str], tuple[list[tuple[Image, str]], list[str]]] | None = None
+    folder: Path | None = None
+    seen: float = field(default_factory=time.monotonic)
+
+    def files(self) -> Path:
+        """This visitor's own temporary folder."""
+        if self.folder is None:
+            self.folder = Path(tempfile.mkdtemp(prefix="sketchcolor-"))
+        return self.folder
+
+    def end(self) -> None:
+        """Stop what runs and remove what was written."""
+        self.stop.set()
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder = None
+
+
+class Studio:
+    """The networks and libraries that all visitors share, and each visitor's session."""
+
+    def __init__(self, library: Path | None = None, device: str = "auto", *, folders: bool = True) -> None:
+        """`library`: the one chosen at first (None: the starter library). folders: server folders may be indexed."""
+        self.device, self.folders = device, folders
+        self._places: dict[str, Path | None] = {STARTER: None}
+        if library is not None:
+            self._places[library.name] = library
+        self.first = library.name if library is not None else STARTER
+        self._open: dict[str, Colorizer] = {}
+        self._sessions: dict[str, Session] = {}
+        self._lock, self._opening = threading.Lock(), threading.Lock()
+        if folders:
+            for place in sorted((cache_folder() / "libraries").glob("*/library.sqlite")):
+                self._places.setdefault(place.parent.name, place.parent)
+
+    def session(self, key: str | None) -> Session:
+        """The session of a visitor; those long unseen are forgotten."""
+        with self._lock:
+            now = time.monotonic()
+            for old in [k for k, s in self._sessions.items() if now - s.seen > FORGET_AFTER]:
+                self._sessions.pop(old).end()
+            found = self._sessions.setdefault(key or "", Session())
+            found.seen = now
+            return found
+
+    def leave(self, key: str | None) -> None:
+        """A visitor has gone."""
+        with self._lock:
+            gone = self._sessions.pop(key or "", None)
+        if gone is not None:
+            gone.end()
+
+    def close(self) -> None:
+        """Forget all visitors."""
+        for key in list(self._sessions):
+            self.leave(key)
+
+    def warm(self) -> None:
+        """Open the first library and run the networks once, so that the first picture comes as fast as the next."""
+        page = np.full((96, 96, 3), 255, np.uint8)
+        cv2.circle(page, (48, 48), 30, (0, 0, 0), 3)
+        session = Session(sketch=page)
+        with contextlib.suppress(SketchColorError):
+            self.candidates(session, self.first, ColorSettings())
+            for _ in self.color(session, self.first, ColorSettings(size=96)):
+                pass
+
+    # --- libraries
+
+    def libraries(self) -> list[str]:
+        """Names to choose from."""
+        return list(self._places)
+
+    def colorizer(self, name: str) -> Colorizer:
+        """The colorizer of a library by its name in the list. Raises LibraryError."""
+        if name not in self._places:
+            raise LibraryError(f"no library named {name!r} here")
+        with self._opening:  # two visitors at once must not both index the starter pictures
+            if name not in self._open:
+                made = Colorizer(self._places[name], ColorSettings(), self.device)
+                len(made.library)
+                self._open[name] = made
+            return self._open[name]
+
+    def build(self, name: str, sources: Sequence[Path], stop: threading.Event) -> Iterator[Progress | str]:
+        """Make or extend a library of pictures: files are copied to it, a folder stays where it is."""
+        plain = re.sub(r"[^\w\- ]+", "", name).strip()
+        if not plain or plain == STARTER:
+            raise LibraryError("give the library a name of letters and digits")
+        if len(sources) > MOST_FILES:
+            raise LibraryError(f"at most {MOST_FILES} files at a time")
+        target = self._places.get(plain) or cache_folder() / "libraries" / plain
+        folders = [p for p in sources if p.is_dir()]
+        if folders and not self.folders:
+            raise LibraryError("folders of the server are not open here; upload pictures instead")
+        if not sources:
+            raise LibraryError("name a folder or upload pictures")
+        kept = target / "pictures"
+        for source in (p for p in sources if not p.is_dir()):
+            if not source.is_file():
+                raise LibraryError(f"{source.name}: no such folder or file")
+            kept.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, kept / source.name)
+
+        def work(progress: Callable[[Progress], bool | None]) -> str:
+            reports = [Library.build(folder, target, progress=progress) for folder in folders]
+            if kept.is_dir():
+                if reports:
+                    reports.append(Library.open(target).add([kept], progress=progress))
+                else:
+                    reports.append(Library.build(kept, target, progress=progress))
+            with self._lock:
+                self._places[plain] = target
+                self._open.pop(plain, None)
+            skipped = sum(len(r.skipped) for r in reports)
+            return f"{plain}: {reports[-1].total} pictures, {skipped} files skipped"
+
+        yield from streamed(work, stop)
+
+    def remove(self, name: str) -> str:
+        """Forget a library of this app's own; its pictures in other folders stay."""
+        place = self._places.get(name)
+        if place is None or place.parent != cache_folder() / "libraries":
+            raise LibraryError("only libraries that were made here can be removed")
+        with self._lock:
+            self._places.pop(name, None)
+            self._open.pop(name, None)
+        shutil.rmtree(place, ignore_errors=True)
+        return f"{name} is removed"
+
+    # --- the way from a sketch to a picture
+
+    def take_sketch(self, session: Session, page: Image) -> Image:
+        """Keep a sketch and show its ink. Raises ImageError."""
+        check_size(page)
+        drawing = find_lines(images.check_image(page, "sketch"))
+        if session.sketch is None or not np.array_equal(session.sketch, page):
+            session.sketch, session.result, session.picked = page, None, None
+            session.overrides = Overrides()
+        return np.asarray(255 * (1 - drawing.ink) + 0.5, dtype=np.uint8)
+
+    def candidates(
+        self, session: Session, library: str, settings: ColorSettings
+    ) -> tuple[list[tuple[Image, str]], list[str]]:
+        """Thumbnails with the reasons for them, best first, and notes. Raises SketchColorError."""
+        if session.sketch is None:
+            raise ImageError("draw or upload a sketch first")
+        with session.searching:
+            asked = (library, images.digest(session.sketch))
+            if session.found is None or session.found[0] != asked:
+                session.found = asked, self._search(session, session.sketch, library, settings)
+            return session.found[1]
+
+    def _search(
+        self, session: Session, page: Image, library: str, settings: ColorSettings
+    ) -> tuple[list[tuple[Image, str]], list[str]]:
+        size = images.fit_size(page.shape[0], page.shape[1], min(settings.size, max(page.shape[:2])))
+        drawing = find_lines(np.asarray(images.resize(page, size), dtype=np.uint8))
+        mask = regions.sketch_foreground(drawing.ink, drawing.width).mask
+        found = self.colorizer(library).library.search_ink(drawing.ink, SHOWN_HITS)
+        session.hits, _, notes = choose(found, drawing.ink, mask, replace(settings, judged=SHOWN_HITS))
+        shown = []
+        for hit in session.hits:
+            try:
+                picture = images.read_image(hit.path)
+            except ImageError:
+                continue
+            size = images.fit_size(picture.shape[0], picture.shape[1], THUMBNAIL)
+            terms = hit.terms
+            why = f"fit {100 * terms.get('overlap', 0):.0f} · colour {100 * terms.get('colorful', 0):.0f}"
+            shown.append((np.asarray(images.resize(picture, size), dtype=np.uint8), why))
+        if session.hits and not session.reference_name.startswith("own"):
+            self.choose(session, 0)
+        return shown, notes
+
+    def choose(self, session: Session, place: int) -> None:
+        """Take one of the candidates as the reference."""
+        if not 0 <= place < len(session.hits):
+            raise ImageError("no such candidate; search again")
+        hit = session.hits[place]
+        self.take_reference(session, images.read_image(hit.path), Path(hit.path).name)
+
+    def take_reference(self, session: Session, picture: Image, name: str) -> None:
+        """Keep a reference; what was decided about another one is dropped."""
+        check_size(picture)
+        if session.reference is None or not np.array_equal(session.reference, picture):
+            kept = session.overrides.sketch_mask
+            session.reference, session.reference_name, session.result = picture, name, None
+            session.overrides, session.picked = Overrides(sketch_mask=kept), None
+
+    def color(self, session: Session, library: str, settings: ColorSettings) -> Iterator[Progress | Result]:
+        """Colour the session's sketch: progress with pictures, then the result. Raises SketchColorError."""
+        if session.sketch is None:
+            raise ImageError("draw or upload a sketch first")
+        colorizer = self.colorizer(library)
+        session.stop = threading.Event()
+        sketch, reference, overrides = session.sketch, session.reference, session.overrides
+
+        def work(progress: Callable[[Progress], bool | None]) -> Result:
+            return colorizer.color(sketch, reference, progress=progress, settings=settings, overrides=overrides)
+
+        for step in streamed(work, session.stop):
+            if isinstance(step, Result):
+                session.result = step
+            yield step
+
+    def stylize(self, session: Session, settings: StyleSettings, **inputs: Any) -> Iterator[Progress | Result]:
+        """Style transfer, streamed. Raises SketchColorError."""
+        session.stop = threading.Event()
+
+        def work(progress: Callable[[Progress], bool | None]) -> Result:
+            return stylize(settings=settings, progress=progress, device=self.device, **inputs)
+
+        yield from streamed(work, session.stop)
+
+    # --- correcting
+
+    def correct_mask(self, session: Session, which: str, added: Mask, removed: Mask) -> None:
+        """Paint into the foreground mask of "sketch" or "reference"; masks of any size."""
+        result = self.result_of(session)
+        known = result.sketch_mask if which == "sketch" else result.reference_mask
+        assert known is not None
+        more, less = (regions.sized_mask(m, (known.shape[0], known.shape[1])) for m in (added, removed))
+        mask = (known | more) & ~less
+        kept = replace(session.overrides, pairs=(), colors=())  # regions get other numbers
+        sketch = which == "sketch"
+        session.overrides = replace(kept, sketch_mask=mask) if sketch else replace(kept, reference_mask=mask)
+
+    def pick(self, session: Session, row: float, column: float) -> int:
+        """The sketch region at a place (shares of height and width), to be matched or coloured next."""
+        parts = self.result_of(session).regions
+        assert parts is not None
+        session.picked = _at(parts.sketch_map, row, column)
+        return session.picked
+
+    def pair(self, session: Session, row: float, column: float) -> tuple[int, int]:
+        """Match the picked sketch region with the reference region at a place."""
+        if session.picked is None:
+            raise ImageError("click a region of the sketch first")
+        parts = self.result_of(session).regions
+        assert parts is not None
+        pair = session.picked, _at(parts.reference_map, row, column)
+        others = tuple(p for p in session.overrides.pairs if p[0] != pair[0])
+        session.overrides = replace(session.overrides, pairs=(*others, pair))
+        return pair
+
+    def lock_color(self, session: Session, rgb: tuple[int, int, int]) -> int:
+        """Give the picked sketch region a mean colour."""
+        if session.picked is None:
+            raise ImageError("click a region of the sketch first")
+        others = tuple(c for c in session.overrides.colors if c[0] != session.picked)
+        session.overrides = replace(session.overrides, colors=(*others, (session.picked, rgb)))
+        return session.picked
+
+    def forget_corrections(self, session: Session) -> None:
+        """Back to what the program decides."""
+        session.overrides, session.picked = Overrides(), None
+
+    @staticmethod
+    def result_of(session: Session) -> Result:
+        """What was coloured last. Raises ImageError where nothing was."""
+        if session.result is None:
+            raise ImageError("colour the sketch first")
+        return session.result
+
+    # --- taking away
+
+    def downloads(self, session: Session) -> tuple[Path, Path]:
+        """(PNG with its settings, zip with layers) in the session's folder."""
+        result = self.result_of(session)
+        assert session.sketch is not None and result.preview is not None and result.regions is not None
+        assert result.sketch_mask is not None and result.reference_mask is not None
+        recipe = {
+            "version": __version__,
+            "reference": session.reference_name,
+            "settings": result.settings.as_dict() if result.settings else {},
+            "stopped": result.stopped,
+        }
+        picture, archive = session.files() / "sketchcolor.png", session.files() / "sketchcolor-layers.zip"
+        images.save_image(picture, result.image, text={RECIPE: json.dumps(recipe, ensure_ascii=False)})
+        layers = {
+            "sketch": session.sketch,
+            "preview": result.preview,
+            **{name: result.layers[name] for name in ("underpainting", "painting", "lines", "reference")},
+            "sketch-mask": result.sketch_mask.astype(np.uint8) * 255,
+            "reference-mask": result.reference_mask.astype(np.uint8) * 255,
+        }
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
+            packed.write(picture, "result.png")
+            for name, layer in layers.items():
+                part = session.files() / f"{name}.png"
+                images.save_image(part, layer)
+                packed.write(part, part.name)
+                part.unlink()
+        return picture, archive
+
+
+def check_size(picture: Image) -> None:
+    """Raises ImageError for more pixels than a visitor may send."""
+    if picture.shape[0] * picture.shape[1] > MOST_MEGAPIXELS * 1e6:
+        raise ImageError(f"pictures of more than {MOST_MEGAPIXELS:g} megapixels are not taken here")
+
+
+def _at(labels: Labels, row: float, column: float) -> int:
+    height, width = labels.shape
+    return int(labels[min(height - 1, max(0, int(row * height))), min(width - 1, max(0, int(column * width)))])
+
+
+def streamed(work: Callable[[Callable[[Progress], bool | None]], Any], stop: threading.Event) -> Iterator[Any]:
+    """Run work(progress) in a thread: yields its progress as it comes, and last what it returns.
+
+    Setting `stop`, or leaving the iteration, asks the work to stop. Raises what the work raises.
+    """
+    steps: queue.Queue[tuple[str, Any]] = queue.Queue()
+
+    def watch(progress: Progress) -> bool:
+        steps.put(("progress", progress))
+        return not stop.is_set()
+
+    def run() -> None:
+        try:
+            steps.put(("done", work(watch)))
+        except Exception as error:  # also a defect: whoever waits has to hear of it
+            steps.put(("error", error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        while True:
+            kind, value = steps.get()
+            if kind == "error":
+                raise value
+            yield value
+            if kind == "done":
+                return
+    finally:
+        stop.set()
+        thread.join()
+
+
+def tinted(image: Image, labels: Labels, chosen: int | None = None) -> Image:
+    """A picture with its regions in flat colours laid over it, the chosen one lit up; same label, same colour."""
+    size = (image.shape[1], image.shape[0])
+    sized = cv2.resize(labels.astype(np.float32), size, interpolation=cv2.INTER_NEAREST).astype(np.int32)
+    mixed = image * 0.35 + label_colors(sized) * 0.65
+    edges = cv2.morphologyEx(sized.astype(np.float32), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+    mixed[edges] = 30
+    if chosen is not None:
+        inside = sized == chosen
+        rim = cv2.morphologyEx(inside.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8)) > 0
+        mixed[rim] = (255, 255, 255)
+    return np.asarray(np.clip(mixed, 0, 255).astype(np.uint8))

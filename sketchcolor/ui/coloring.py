@@ -1,0 +1,245 @@
+"""The tab where a sketch becomes a picture."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from sketchcolor.errors import ImageError
+from sketchcolor.records import Image, Result
+from sketchcolor.settings import ColorSettings
+from sketchcolor.studio import Session, Studio, tinted
+from sketchcolor.ui.controls import (
+    HEAVY,
+    LIGHT,
+    PRIVATE,
+    all_controls,
+    from_editor,
+    painted,
+    report,
+    rgb_of,
+    settings_from,
+    spoken,
+    status_line,
+)
+from sketchcolor.weights import data_folder
+
+FIRST_KNOBS = ("quality", "size", "lines", "hold")
+ADD, REMOVE = "#22c55e", "#ef4444"
+
+
+def tab(studio: Studio) -> Any:
+    """Lay the tab out and return its library chooser."""
+    with gr.Row(equal_height=False):
+        with gr.Column(min_width=300):
+            canvas = gr.ImageEditor(
+                label="Sketch: draw, paste or upload",
+                type="numpy",
+                image_mode="RGBA",
+                sources=("upload", "clipboard"),
+                transforms=(),
+                layers=False,
+                brush=gr.Brush(default_size=4, colors=["#000000"], color_mode="fixed"),
+                eraser=gr.Eraser(default_size=24),
+                canvas_size=(640, 640),
+                height=460,
+                elem_id="sketch",
+            )
+            examples = _examples(canvas)
+            with gr.Accordion("Ink: what is taken for lines", open=False):
+                ink = gr.Image(label="Ink", interactive=False, show_label=False, height=240, alt_text="The lines found")
+        with gr.Column(min_width=300):
+            slider = gr.ImageSlider(
+                label="Drawing and painting", interactive=False, format="png", max_height=460, elem_id="result"
+            )
+            status = gr.Markdown("Draw something, or take an example.", elem_id="status")
+            with gr.Row():
+                go = gr.Button("Colour", variant="primary", elem_id="go", scale=3)
+                stop = gr.Button("Stop", variant="stop", elem_id="stop", scale=1, min_width=80)
+            with gr.Row():
+                picture_file = gr.DownloadButton("Picture (PNG)", interactive=False, elem_id="download")
+                layers_file = gr.DownloadButton("Layers (zip)", interactive=False, elem_id="layers")
+    candidates = gr.Gallery(
+        label="Pictures that fit (outline and colourfulness, of 100): click one to paint with it",
+        columns=8,
+        height=176,
+        allow_preview=False,
+        object_fit="cover",
+        interactive=False,
+        elem_id="candidates",
+    )
+    with gr.Row():
+        chooser = gr.Dropdown(studio.libraries(), value=studio.first, label="Library", scale=2, elem_id="library")
+        own = gr.Image(label="Or your own picture", type="numpy", sources=["upload", "clipboard"], height=160, scale=3)
+    with gr.Accordion("Settings", open=False):
+        knobs = all_controls(ColorSettings, FIRST_KNOBS)
+    names, values = list(knobs), list(knobs.values())
+    correct = Corrections(studio)
+    shown = [slider, status, picture_file, layers_file, *correct.views]
+
+    def look(drawn: Any, library: str, request: gr.Request) -> Any:
+        session = studio.session(request.session_hash)
+        page = from_editor(drawn)
+        if page is None or int(page.min()) > 200:
+            return gr.skip(), gr.skip(), "Draw something, or take an example."
+        session.stop.set()
+        try:
+            ink_page = studio.take_sketch(session, page)
+        except ImageError as error:
+            return None, [], str(error)
+        found, notes = studio.candidates(session, library, ColorSettings())
+        return ink_page, found, "  \n".join(["**Colour** paints with the first; or click another.", *notes])
+
+    def again(drawn: Any, library: str, request: gr.Request) -> Any:
+        session = studio.session(request.session_hash)
+        session.reference_name = ""
+        return look(drawn, library, request)
+
+    def choose(request: gr.Request, event: gr.SelectData) -> None:
+        session = studio.session(request.session_hash)
+        session.stop.set()
+        studio.choose(session, int(event.index))
+
+    def take_own(picture: Image | None, request: gr.Request) -> None:
+        session = studio.session(request.session_hash)
+        session.stop.set()
+        if picture is not None:
+            studio.take_reference(session, picture, "own picture")
+        else:
+            session.reference_name = ""
+            if session.hits:
+                studio.choose(session, 0)
+
+    def run(library: str, request: gr.Request, *given: Any) -> Iterator[Any]:
+        session = studio.session(request.session_hash)
+        settings = settings_from(ColorSettings, names, given)
+        rest = [gr.skip()] * (len(shown) - 2)
+        painting_since = 0.0
+        for step in studio.color(session, library, settings):
+            if isinstance(step, Result):
+                files = [gr.DownloadButton(value=str(p), interactive=True) for p in studio.downloads(session)]
+                line = report(step, session.reference_name)
+                yield [(session.sketch, step.image), line, *files, *correct.show(session)]
+                return
+            if step.stage == "paint":
+                painting_since = painting_since or time.monotonic()
+            line = status_line(step, time.monotonic() - painting_since)
+            pictures = gr.skip() if step.image is None else (session.sketch, step.image)
+            if step.image is not None or step.step % 5 == 0:
+                yield [pictures, line, *rest]
+
+    def halt(request: gr.Request) -> None:
+        studio.session(request.session_hash).stop.set()
+
+    start: dict[str, Any] = {
+        "fn": spoken(run), "inputs": [chooser, *values], "outputs": shown, "show_progress": "hidden", **HEAVY
+    }  # fmt: skip
+    looking: dict[str, Any] = {"inputs": [canvas, chooser], "outputs": [ink, candidates, status], **LIGHT}
+    for changed in (canvas.change, canvas.upload, canvas.clear):
+        changed(spoken(look), trigger_mode="always_last", show_progress="hidden", **looking)
+    if examples is not None:
+        examples.load_input_event.then(spoken(look), **looking)
+    chooser.change(spoken(again), trigger_mode="always_last", **looking)
+    candidates.select(spoken(choose), None, None, **PRIVATE).success(**start)
+    own.upload(spoken(take_own), own, None, **PRIVATE).success(**start)
+    own.clear(spoken(take_own), own, None, **PRIVATE)
+    go.click(**start)
+    stop.click(halt, None, None, **PRIVATE)
+    correct.connect(start)
+    return chooser
+
+
+def _examples(canvas: Any) -> Any:
+    """Example sketches to begin with, where they are installed."""
+    found = sorted(p for p in data_folder("examples").glob("*.png"))
+    if not found:
+        return None
+    return gr.Examples([[str(p)] for p in found], [canvas], label="Examples", examples_per_page=6, elem_id="examples")
+
+
+class Corrections:
+    """Masks to paint on, regions to click on; what is changed here is coloured anew."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        brush = gr.Brush(default_size=18, colors=[ADD, REMOVE], default_color=ADD, color_mode="fixed")
+        plain: dict[str, Any] = {
+            "type": "numpy", "image_mode": "RGBA", "sources": (), "transforms": (), "layers": False, "brush": brush,
+            "eraser": gr.Eraser(default_size=18), "height": 380,
+        }  # fmt: skip
+        with gr.Accordion("Correct: figure, regions, colours", open=False):
+            gr.Markdown("Green adds to the figure, red takes away. The figure is what is bright.")
+            with gr.Row():
+                self.sketch_mask = gr.ImageEditor(label="Figure of the sketch", elem_id="sketch-mask", **plain)
+                self.reference_mask = gr.ImageEditor(label="Figure of the picture", elem_id="reference-mask", **plain)
+            self.apply = gr.Button("Colour with these figures", elem_id="apply-masks")
+            gr.Markdown("Same colour: matched. Click a region of the sketch, then its partner, or give it a colour.")
+            with gr.Row():
+                view: dict[str, Any] = {"interactive": False, "height": 320, "type": "numpy"}
+                self.regions = gr.Image(label="Regions of the sketch", alt_text="Regions of the sketch", **view)
+                self.parts = gr.Image(label="Regions of the picture", alt_text="Regions of the picture", **view)
+            with gr.Row():
+                self.paint = gr.ColorPicker("#c2410c", label="Colour for the clicked region")
+                self.lock = gr.Button("Give the region this colour", elem_id="lock-color")
+                self.free = gr.Button("Forget all corrections", elem_id="forget")
+            self.said = gr.Markdown("")
+        self.views = [self.sketch_mask, self.reference_mask, self.regions, self.parts]
+
+    def show(self, session: Session) -> list[Any]:
+        """Values of the four views for what was just coloured."""
+        result = session.result
+        assert result is not None and result.regions is not None and result.sketch_mask is not None
+        assert result.reference_mask is not None
+        page, reference = result.layers["lines"], result.layers["reference"]
+        page = page[..., None].repeat(3, 2) if page.ndim == 2 else page
+        masks = []
+        for picture, mask in ((page, result.sketch_mask), (reference, result.reference_mask)):
+            dimmed = picture.copy()
+            dimmed[~mask] = dimmed[~mask] // 3
+            masks.append({"background": dimmed, "layers": [], "composite": dimmed})
+        partner = {m.sketch: m.reference for m in result.matches}
+        matched = result.regions.sketch_map.copy()
+        for label in set(matched.ravel().tolist()):
+            matched[result.regions.sketch_map == label] = partner.get(label, 0)
+        return [*masks, tinted(page, matched), tinted(reference, result.regions.reference_map)]
+
+    def connect(self, start: dict[str, Any]) -> None:
+        """Events."""
+        studio = self.studio
+
+        def masks(sketch: Any, reference: Any, request: gr.Request) -> None:
+            session = studio.session(request.session_hash)
+            for name, value in (("sketch", sketch), ("reference", reference)):
+                added, removed = painted(value)
+                if added is not None and (added.any() or removed.any()):
+                    studio.correct_mask(session, name, added, removed)
+
+        def pick(request: gr.Request, event: gr.SelectData) -> str:
+            session = studio.session(request.session_hash)
+            page = studio.result_of(session).layers["lines"]
+            region = studio.pick(session, event.index[1] / page.shape[0], event.index[0] / page.shape[1])
+            return f"Region {region} is chosen: click its partner in the picture, or give it a colour."
+
+        def pair(request: gr.Request, event: gr.SelectData) -> str:
+            session = studio.session(request.session_hash)
+            page = studio.result_of(session).layers["reference"]
+            ours, theirs = studio.pair(session, event.index[1] / page.shape[0], event.index[0] / page.shape[1])
+            return f"Region {ours} takes from part {theirs}."
+
+        def lock(color: str, request: gr.Request) -> str:
+            region = studio.lock_color(studio.session(request.session_hash), rgb_of(color))
+            return f"Region {region} has its colour."
+
+        def forget(request: gr.Request) -> str:
+            studio.forget_corrections(studio.session(request.session_hash))
+            return "All corrections are forgotten."
+
+        both = [self.sketch_mask, self.reference_mask]
+        self.apply.click(spoken(masks), both, None, **PRIVATE).success(**start)
+        self.regions.select(spoken(pick), None, self.said, **PRIVATE)
+        self.parts.select(spoken(pair), None, self.said, **PRIVATE).success(**start)
+        self.lock.click(spoken(lock), self.paint, self.said, **PRIVATE).success(**start)
+        self.free.click(spoken(forget), None, self.said, **PRIVATE).success(**start)
