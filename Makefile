@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint browser clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("SketchColor needs Python 3.10 or later") if sys.version_info < (3, 10) else None'
@@ -15,7 +15,14 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py out
 
-test: $(VENV)/installed lint
+# The page is tested in Chromium, where the system has it or can install it; else those tests are skipped, loudly.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq >/dev/null && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || \
+	  echo "NO CHROMIUM on this system: the tests of the page in a browser will be skipped" >&2
+
+test: $(VENV)/installed lint browser
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/installed

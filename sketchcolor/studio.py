@@ -139,7 +139,7 @@ class Studio:
                 self._open[name] = made
             return self._open[name]
 
-    def build(self, name: str, sources: Sequence[Path], stop: threading.Event) -> Iterator[Progress | str]:
+    def build(self, session: Session, name: str, sources: Sequence[Path]) -> Iterator[Progress | str]:
         """Make or extend a library of pictures: files are copied to it, a folder stays where it is."""
         plain = re.sub(r"[^\w\- ]+", "", name).strip()
         if not plain or plain == STARTER:
@@ -152,7 +152,7 @@ class Studio:
             raise LibraryError("folders of the server are not open here; upload pictures instead")
         if not sources:
             raise LibraryError("name a folder or upload pictures")
-        kept = target / "pictures"
+        kept = cache_folder() / "pictures" / plain
         for source in (p for p in sources if not p.is_dir()):
             if not source.is_file():
                 raise LibraryError(f"{source.name}: no such folder or file")
@@ -160,19 +160,16 @@ class Studio:
             shutil.copyfile(source, kept / source.name)
 
         def work(progress: Callable[[Progress], bool | None]) -> str:
-            reports = [Library.build(folder, target, progress=progress) for folder in folders]
-            if kept.is_dir():
-                if reports:
-                    reports.append(Library.open(target).add([kept], progress=progress))
-                else:
-                    reports.append(Library.build(kept, target, progress=progress))
+            every = [*folders, *([kept] if kept.is_dir() else [])]
+            reports = [Library.build(folder, target, progress=progress) for folder in every]
             with self._lock:
                 self._places[plain] = target
                 self._open.pop(plain, None)
             skipped = sum(len(r.skipped) for r in reports)
             return f"{plain}: {reports[-1].total} pictures, {skipped} files skipped"
 
-        yield from streamed(work, stop)
+        session.stop = threading.Event()
+        yield from streamed(work, session.stop)
 
     def remove(self, name: str) -> str:
         """Forget a library of this app's own; its pictures in other folders stay."""
@@ -182,7 +179,8 @@ class Studio:
         with self._lock:
             self._places.pop(name, None)
             self._open.pop(name, None)
-        shutil.rmtree(place, ignore_errors=True)
+        for folder in (place, cache_folder() / "pictures" / name):
+            shutil.rmtree(folder, ignore_errors=True)
         return f"{name} is removed"
 
     # --- the way from a sketch to a picture
@@ -192,6 +190,7 @@ class Studio:
         check_size(page)
         drawing = find_lines(images.check_image(page, "sketch"))
         if session.sketch is None or not np.array_equal(session.sketch, page):
+            session.stop.set()  # what is under way belongs to another drawing
             session.sketch, session.result, session.picked = page, None, None
             session.overrides = Overrides()
         return np.asarray(255 * (1 - drawing.ink) + 0.5, dtype=np.uint8)
@@ -282,6 +281,20 @@ class Studio:
         kept = replace(session.overrides, pairs=(), colors=())  # regions get other numbers
         sketch = which == "sketch"
         session.overrides = replace(kept, sketch_mask=mask) if sketch else replace(kept, reference_mask=mask)
+
+    def views(self, session: Session) -> tuple[Image, Image]:
+        """Sketch and picture with their regions in flat colours, matched ones in the same; the picked one is lit up."""
+        result = self.result_of(session)
+        parts = result.regions
+        assert parts is not None
+        page, reference = result.layers["lines"], result.layers["reference"]
+        if page.ndim == 2:
+            page = cv2.cvtColor(page, cv2.COLOR_GRAY2RGB)
+        partner = np.zeros(int(parts.sketch_map.max()) + 1, np.int32)
+        for match in result.matches:
+            partner[match.sketch] = match.reference
+        chosen = None if session.picked is None else parts.sketch_map == session.picked
+        return tinted(page, partner[parts.sketch_map], chosen), tinted(reference, parts.reference_map)
 
     def pick(self, session: Session, row: float, column: float) -> int:
         """The sketch region at a place (shares of height and width), to be matched or coloured next."""
@@ -395,15 +408,15 @@ def streamed(work: Callable[[Callable[[Progress], bool | None]], Any], stop: thr
         thread.join()
 
 
-def tinted(image: Image, labels: Labels, chosen: int | None = None) -> Image:
-    """A picture with its regions in flat colours laid over it, the chosen one lit up; same label, same colour."""
+def tinted(image: Image, labels: Labels, chosen: Mask | None = None) -> Image:
+    """A picture with its regions in flat colours laid over it, `chosen` with a white rim; same label, same colour."""
     size = (image.shape[1], image.shape[0])
     sized = cv2.resize(labels.astype(np.float32), size, interpolation=cv2.INTER_NEAREST).astype(np.int32)
     mixed = image * 0.35 + label_colors(sized) * 0.65
     edges = cv2.morphologyEx(sized.astype(np.float32), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
     mixed[edges] = 30
     if chosen is not None:
-        inside = sized == chosen
-        rim = cv2.morphologyEx(inside.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8)) > 0
+        inside = cv2.resize(chosen.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+        rim = cv2.morphologyEx(inside, cv2.MORPH_GRADIENT, np.ones((7, 7), np.uint8)) > 0
         mixed[rim] = (255, 255, 255)
     return np.asarray(np.clip(mixed, 0, 255).astype(np.uint8))

@@ -12,6 +12,7 @@ import pytest
 from sketchcolor.images import save_image
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 ROOT = Path(__file__).parent.parent
 
 

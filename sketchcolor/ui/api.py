@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from sketchcolor.errors import ImageError
 from sketchcolor.images import read_image, save_image
 from sketchcolor.records import Result
 from sketchcolor.settings import QUALITIES, ColorSettings, StyleSettings
@@ -48,7 +49,7 @@ def calls(studio: Studio) -> None:
 
     with gr.Row(visible=False):
         names = ("sketch", "reference", "content", "style")
-        sketch, reference, content, style = (gr.Image(type="filepath", label=n) for n in names)
+        sketch, reference, content, style = (gr.File(label=f"{n}: picture file") for n in names)
         library = gr.Dropdown(studio.libraries(), value=studio.first, allow_custom_value=True)
         quality = gr.Radio(list(QUALITIES), value="normal")
         mode = gr.Radio([m for m in MODES if m != "doodle"], value="global")
@@ -63,7 +64,10 @@ def calls(studio: Studio) -> None:
 
 
 def _read(path: str, *, drawing: bool = False) -> Any:
-    return read_image(path, max_megapixels=MOST_MEGAPIXELS, drawing=drawing)
+    try:
+        return read_image(path, max_megapixels=MOST_MEGAPIXELS, drawing=drawing)
+    except ImageError as error:  # the caller knows the file by its name, and no other path is his business
+        raise ImageError(str(error).replace(str(path), Path(path).name)) from None
 
 
 def _last(steps: Any) -> Result:

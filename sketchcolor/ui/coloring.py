@@ -11,7 +11,7 @@ import gradio as gr
 from sketchcolor.errors import ImageError
 from sketchcolor.records import Image, Result
 from sketchcolor.settings import ColorSettings
-from sketchcolor.studio import Session, Studio, tinted
+from sketchcolor.studio import Session, Studio
 from sketchcolor.ui.controls import (
     HEAVY,
     LIGHT,
@@ -85,7 +85,6 @@ def tab(studio: Studio) -> Any:
         page = from_editor(drawn)
         if page is None or int(page.min()) > 200:
             return gr.skip(), gr.skip(), "Draw something, or take an example."
-        session.stop.set()
         try:
             ink_page = studio.take_sketch(session, page)
         except ImageError as error:
@@ -191,8 +190,7 @@ class Corrections:
     def show(self, session: Session) -> list[Any]:
         """Values of the four views for what was just coloured."""
         result = session.result
-        assert result is not None and result.regions is not None and result.sketch_mask is not None
-        assert result.reference_mask is not None
+        assert result is not None and result.sketch_mask is not None and result.reference_mask is not None
         page, reference = result.layers["lines"], result.layers["reference"]
         page = page[..., None].repeat(3, 2) if page.ndim == 2 else page
         masks = []
@@ -200,11 +198,7 @@ class Corrections:
             dimmed = picture.copy()
             dimmed[~mask] = dimmed[~mask] // 3
             masks.append({"background": dimmed, "layers": [], "composite": dimmed})
-        partner = {m.sketch: m.reference for m in result.matches}
-        matched = result.regions.sketch_map.copy()
-        for label in set(matched.ravel().tolist()):
-            matched[result.regions.sketch_map == label] = partner.get(label, 0)
-        return [*masks, tinted(page, matched), tinted(reference, result.regions.reference_map)]
+        return [*masks, *self.studio.views(session)]
 
     def connect(self, start: dict[str, Any]) -> None:
         """Events."""
@@ -217,11 +211,12 @@ class Corrections:
                 if added is not None and (added.any() or removed.any()):
                     studio.correct_mask(session, name, added, removed)
 
-        def pick(request: gr.Request, event: gr.SelectData) -> str:
+        def pick(request: gr.Request, event: gr.SelectData) -> tuple[str, Image]:
             session = studio.session(request.session_hash)
             page = studio.result_of(session).layers["lines"]
             region = studio.pick(session, event.index[1] / page.shape[0], event.index[0] / page.shape[1])
-            return f"Region {region} is chosen: click its partner in the picture, or give it a colour."
+            said = f"Region {region} is chosen: click its partner in the picture, or give it a colour."
+            return said, studio.views(session)[0]
 
         def pair(request: gr.Request, event: gr.SelectData) -> str:
             session = studio.session(request.session_hash)
@@ -239,7 +234,7 @@ class Corrections:
 
         both = [self.sketch_mask, self.reference_mask]
         self.apply.click(spoken(masks), both, None, **PRIVATE).success(**start)
-        self.regions.select(spoken(pick), None, self.said, **PRIVATE)
+        self.regions.select(spoken(pick), None, [self.said, self.regions], **PRIVATE)
         self.parts.select(spoken(pair), None, self.said, **PRIVATE).success(**start)
         self.lock.click(spoken(lock), self.paint, self.said, **PRIVATE).success(**start)
         self.free.click(spoken(forget), None, self.said, **PRIVATE).success(**start)

@@ -34,10 +34,9 @@ def tab(studio: Studio, chooser: Any) -> None:
 
     def build(name: str, folder: str, files: list[str] | None, request: gr.Request) -> Iterator[Any]:
         session = studio.session(request.session_hash)
-        session.stop.clear()
         sources = [Path(folder.strip())] if folder.strip() else []
         sources += [Path(f) for f in files or []]
-        for step in studio.build(name, sources, session.stop):
+        for step in studio.build(session, name, sources):
             if isinstance(step, Progress):
                 yield f"{step.step} of {step.steps} pictures …", gr.skip()
             else:

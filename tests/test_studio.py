@@ -1,0 +1,221 @@
+"""What the web app does, without a page: sessions, streams, libraries, corrections."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+import time
+import zipfile
+
+import numpy as np
+import pytest
+from conftest import draw_disc, photo_of_disc
+
+from sketchcolor.errors import ImageError, LibraryError
+from sketchcolor.images import read_image, read_text, save_image
+from sketchcolor.records import Progress, Result
+from sketchcolor.retrieval.library import Library
+from sketchcolor.settings import ColorSettings, StyleSettings
+from sketchcolor.studio import Session, Studio, streamed
+from sketchcolor.ui.controls import all_controls, from_editor, painted, rgb_of, settings_from, spoken
+
+QUICK = ColorSettings(size=96, quality="preview")
+
+
+@pytest.fixture
+def studio(tmp_path, pictures, monkeypatch):
+    monkeypatch.setenv("SKETCHCOLOR_CACHE", str(tmp_path / "cache"))
+    Library.build(pictures, tmp_path / "lib")
+    made = Studio(tmp_path / "lib", "cpu")
+    yield made
+    made.close()
+
+
+def last(steps):
+    *_, result = steps
+    return result
+
+
+@pytest.mark.parametrize("kind", [ColorSettings, StyleSettings])
+def test_controls_have_the_settings_defaults_ranges_and_help(kind):
+    import gradio as gr
+
+    with gr.Blocks():
+        made = all_controls(kind, ("size",))
+    assert set(made) == {f.name for f in dataclasses.fields(kind)}
+    for knob in dataclasses.fields(kind):
+        control, about = made[knob.name], knob.metadata
+        assert control.value == knob.default and control.info == about["help"]
+        if about["choices"]:
+            assert [c[1] for c in control.choices] == list(about["choices"])
+        elif about["low"] is not None:
+            assert control.minimum == about["low"] and control.maximum == about["high"]
+    assert settings_from(kind, list(made), tuple(c.value for c in made.values())) == kind()
+
+
+def test_the_way_of_a_visitor(studio):
+    session = studio.session("a")
+    with pytest.raises(ImageError, match="sketch"):
+        next(studio.color(session, "lib", QUICK))
+    ink = studio.take_sketch(session, draw_disc())
+    assert ink.shape == (128, 128) and ink.min() < 60
+    shown, _ = studio.candidates(session, "lib", QUICK)
+    assert len(shown) == 8 and all("fit" in why for _, why in shown)
+    studio.choose(session, 3)
+    steps = list(studio.color(session, "lib", QUICK))
+    result = steps[-1]
+    assert isinstance(result, Result) and any(isinstance(s, Progress) and s.image is not None for s in steps)
+    assert session.reference_name == session.hits[3].path.rsplit("/", 1)[-1]
+    picture, archive = studio.downloads(session)
+    assert (read_image(picture) == result.image).all()
+    assert json.loads(read_text(picture)["sketchcolor"])["settings"]["size"] == 96
+    names = set(zipfile.ZipFile(archive).namelist())
+    assert {"result.png", "underpainting.png", "sketch.png", "reference.png", "sketch-mask.png"} <= names
+    folder = session.folder
+    studio.leave("a")
+    assert not folder.exists()
+
+
+def test_corrections_change_the_picture(studio):
+    session = studio.session("a")
+    studio.take_sketch(session, draw_disc())
+    studio.take_reference(session, photo_of_disc(), "disc.png")
+    before = last(studio.color(session, "lib", QUICK))
+    added = np.zeros((64, 64), bool)
+    added[:8, :8] = True
+    studio.correct_mask(session, "sketch", added, np.zeros_like(added))
+    after = last(studio.color(session, "lib", QUICK))
+    assert after.sketch_mask[:10, :10].all() and not before.sketch_mask[:10, :10].any()
+    label = studio.pick(session, 0.5, 0.5)
+    assert studio.pair(session, 0.47, 0.55)[0] == label
+    studio.lock_color(session, (20, 150, 60))
+    colored = last(studio.color(session, "lib", dataclasses.replace(QUICK, lines="off")))
+    inside = colored.regions.sketch_map == label
+    small = read_like(colored.image, inside)
+    assert np.abs(small[inside].mean(0) - (20, 150, 60)).max() < 14
+    studio.forget_corrections(session)
+    again = last(studio.color(session, "lib", QUICK))
+    assert (again.image == before.image).all()
+
+
+def read_like(image, mask):
+    import cv2
+
+    return cv2.resize(image, (mask.shape[1], mask.shape[0]), interpolation=cv2.INTER_AREA)
+
+
+def test_visitors_do_not_see_each_other(studio):
+    one, other = studio.session("a"), studio.session("b")
+    studio.take_sketch(one, draw_disc())
+    studio.take_sketch(other, draw_disc(centre=(40, 40), radius=20))
+    studio.take_reference(one, photo_of_disc(color=(250, 10, 10)), "red")
+    studio.take_reference(other, photo_of_disc(color=(10, 250, 10)), "green")
+    results = {}
+
+    def run(key):
+        results[key] = last(studio.color(studio.session(key), "lib", QUICK))
+
+    threads = [threading.Thread(target=run, args=(k,)) for k in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results["a"].image[64, 64, 0] > 150 > results["a"].image[64, 64, 1]
+    assert results["b"].image[40, 40, 1] > 150 > results["b"].image[40, 40, 0]
+    assert studio.session("a").sketch is not studio.session("b").sketch
+
+
+def test_a_new_drawing_stops_what_is_under_way_and_the_same_one_does_not(studio):
+    session = studio.session("a")
+    studio.take_sketch(session, draw_disc())
+    session.stop.clear()
+    studio.take_sketch(session, draw_disc())
+    assert not session.stop.is_set()
+    studio.take_sketch(session, draw_disc(radius=20))
+    assert session.stop.is_set()
+
+
+def test_streams_stop_and_pass_errors_on():
+    def work(progress):
+        for step in range(1000):
+            time.sleep(0.002)
+            if progress(Progress("x", step, 1000)) is False:
+                return f"stopped at {step}"
+        return "done"
+
+    stop = threading.Event()
+    seen = []
+    for step in streamed(work, stop):
+        seen.append(step)
+        if len(seen) == 3:
+            stop.set()
+    assert seen[-1].startswith("stopped")
+
+    left = streamed(work, threading.Event())
+    next(left)
+    left.close()  # the page was closed: the work ends too
+
+    def broken(progress):
+        raise ImageError("no such thing")
+
+    with pytest.raises(ImageError, match="no such thing"):
+        list(streamed(broken, threading.Event()))
+
+
+def test_libraries_are_made_extended_and_removed(studio, tmp_path, pictures):
+    extra = tmp_path / "extra.png"
+    save_image(extra, photo_of_disc(seed=77))
+    session = Session()
+    assert "8 pictures" in last(studio.build(session, "mine", [pictures]))
+    assert "9 pictures" in last(studio.build(session, "mine", [extra]))
+    assert "mine" in studio.libraries() and len(studio.colorizer("mine").library) == 9
+    assert "mine" in Studio(device="cpu").libraries()  # it is there the next time
+    studio.remove("mine")
+    assert "mine" not in studio.libraries() and (pictures / "p0.png").exists()
+    with pytest.raises(LibraryError):
+        studio.remove("lib")
+    for name, sources in (("", [extra]), ("../..", [extra]), ("x", []), ("x", [tmp_path / "none"])):
+        with pytest.raises(LibraryError):
+            last(studio.build(session, name, sources))
+    with pytest.raises(LibraryError, match="not open"):
+        last(Studio(device="cpu", folders=False).build(session, "x", [pictures]))
+
+
+def test_old_visitors_are_forgotten(studio, monkeypatch):
+    session = studio.session("old")
+    folder = session.files()
+    monkeypatch.setattr("sketchcolor.studio.FORGET_AFTER", -1)
+    studio.session("new")
+    assert not folder.exists() and session.stop.is_set()
+
+
+def test_what_goes_between_page_and_program():
+    rgba = np.zeros((4, 4, 4), np.uint8)
+    assert from_editor({"composite": rgba}) is None and from_editor(None) is None
+    rgba[0, 0] = (10, 20, 30, 255)
+    page = from_editor({"composite": rgba})
+    assert tuple(page[0, 0]) == (10, 20, 30) and tuple(page[3, 3]) == (255, 255, 255)
+    layer = np.zeros((4, 4, 4), np.uint8)
+    layer[0], layer[1] = (34, 197, 94, 255), (239, 68, 68, 255)
+    added, removed = painted({"layers": [layer]})
+    assert added[0].all() and removed[1].all() and not (added | removed)[2:].any()
+    assert painted({"layers": []}) == (None, None)
+    assert rgb_of("#ff8000") == (255, 128, 0) and rgb_of("rgba(1.4, 2, 300, 1)") == (1, 2, 255)
+    with pytest.raises(ImageError):
+        spoken_error()
+
+
+def spoken_error():
+    import gradio as gr
+
+    def fails():
+        raise ImageError("said in one line")
+
+    with pytest.raises(gr.Error, match="said in one line"):
+        spoken(fails)()
+    raise ImageError("kept")
+
+
+def test_a_session_holds_nothing_at_first():
+    assert Session().sketch is None and Session().folder is None
