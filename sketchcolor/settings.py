@@ -156,6 +156,13 @@ class StyleSettings(_Checked):
     )
     optimizer: str = _knob("adam", "adam or lbfgs", choices=("adam", "lbfgs"), advanced=True)
     rate: float = _knob(0.03, "step length of Adam, in units of the 0-1 pixel range", low=1e-6, high=1.0, advanced=True)
+    max_memory: float = _knob(
+        0.0,
+        "GiB of memory that may be used; larger pictures are worked on in tiles; 0: half of what is free",
+        low=0.0,
+        high=4096.0,
+        advanced=True,
+    )
     show_every: int = _knob(20, "steps between intermediate pictures", low=1, high=100_000, advanced=True)
     init: str = _knob("content", "start from the content, the style or noise", choices=("content", "style", "noise"))
     seed: int = _knob(0, "same seed, same machine: same picture", low=0, high=2**31 - 1)

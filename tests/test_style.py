@@ -417,3 +417,52 @@ def test_the_lowest_layer_alone_carries_colour_but_little_texture():
             distances[layers, layer] = float(gap)
     assert distances["relu1_1", "relu1_1"] < 0.1
     assert distances["relu1_1", "relu4_3"] > 2 * distances["", "relu4_3"]
+
+
+@pytest.mark.parametrize("name", ["compact", "filters"])
+@pytest.mark.parametrize("size", [(150, 203), (256, 97)])
+def test_tiled_losses_and_gradients_are_the_untiled_ones(name, size):
+    from sketchcolor.style.objective import Objective, find_goals
+
+    torch.manual_seed(2)
+    backbone = load_backbone(name)
+    image, content, style = (torch.rand(1, 3, *size), torch.rand(1, 3, *size), torch.rand(1, 3, 190, 120))
+    masks = torch.zeros(2, *size)
+    masks[0, :, : size[1] // 3], masks[1, :, size[1] // 3 :] = 1, 1
+    given = torch.ones(2, 190, 120)
+    given[0, 60:] = 0
+    job = Job(content, masks, [Style(style, given)], [0.4, 0.6], [content], torch.rand(1, 1, *size))
+    settings = StyleSettings(content_weight=0.3, anchor_weight=2.0, pull_weight=0.1)
+    layers = backbone.style_layers, backbone.content_layers
+    values, gradients = [], []
+    for tile in (None, 64):
+        goals = find_goals(job, backbone, settings, size, layers, tile)
+        objective = Objective(job, backbone, settings, goals, layers, size, tile)
+        x = image.clone().requires_grad_(True)
+        values.append(objective.backward(x))
+        gradients.append(x.grad)
+        assert objective.value(image) == pytest.approx(sum(values[-1].values()), rel=1e-4)
+    assert set(values[0]) == set(values[1])
+    for term, value in values[0].items():
+        assert values[1][term] == pytest.approx(value, rel=1e-4), term
+    assert torch.allclose(gradients[0], gradients[1], atol=1e-3 * float(gradients[0].abs().max()))
+
+
+def test_a_memory_limit_makes_tiles_or_says_what_is_needed():
+    from sketchcolor.style.tiles import bytes_per_pixel, plan_tiles
+
+    backbone = load_backbone("filters")
+    layers = backbone.style_layers
+    assert plan_tiles(backbone, layers, (512, 512), 64.0, "cpu") is None
+    each = bytes_per_pixel(backbone, layers, "cpu")
+    enough = (2048 * 2048 * 200 + 600 * 600 * 1.6 * each) / 2**30
+    side = plan_tiles(backbone, layers, (2048, 2048), enough, "cpu")
+    assert side is not None and side % 16 == 0 and 400 < side < 600
+    with pytest.raises(SettingsError, match="GiB"):
+        plan_tiles(backbone, layers, (4096, 4096), 0.5, "cpu")
+    with pytest.raises(SettingsError, match="cannot work in tiles"):
+        plan_tiles(load_backbone("resnet50", random=True), ("stage2",), (4096, 4096), 1.0, "cpu")
+    seen = []
+    settings = dataclasses.replace(FAST, size=300, steps=2, max_memory=(300**2 * 200 + 200**2 * 1.6 * each) / 2**30)
+    stylize(photo_of_disc(300), photo_of_disc(300, seed=4), settings=settings, progress=lambda p: seen.append(p.stage))
+    assert seen[0].startswith("tiles of")

@@ -28,7 +28,8 @@ class Backbone:
     """A frozen network, used as `backbone(image, layers)`.
 
     image: float (1, 3, H, W) RGB in [0, 1]. Gives {layer: float (1, C, h, w)}. `layers` are all names it knows, in
-    order of depth; `minimum_side` is the smallest picture it takes.
+    order of depth; `minimum_side` is the smallest picture it takes. `halo`: how far a feature looks, in pixels, rounded
+    up to a multiple of `stride`, the coarsest layer's; 0 where it is not known, and tiles are impossible.
     """
 
     name: str
@@ -37,6 +38,8 @@ class Backbone:
     content_layers: tuple[str, ...]
     minimum_side: int
     extract: Extract
+    halo: int = 0
+    stride: int = 16
 
     def __call__(self, image: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         """Features of the named layers; the network is run no deeper than the last of them."""
@@ -178,13 +181,13 @@ def _load(name: str, device: str, weights: Path | None, pooling: str, random: bo
     if name == "filters":
         network = FilterBank()
         names = tuple(f"scale{n}" for n in range(1, 6))
-        return Backbone(name, names, names, ("scale3",), 1, _frozen(network, device))
+        return Backbone(name, names, names, ("scale3",), 1, _frozen(network, device), 48)
     if name == "compact":
         network = CompactEncoder()
         if not random:
             _fill(network, load_file(weights) if weights else load_shipped("compact"), str(weights or name))
         style = ("relu1_2", "relu2_2", "relu3_2", "relu4_3", "relu5_2")
-        return Backbone(name, layer_names(), style, ("relu4_2",), 1, _frozen(network, device))
+        return Backbone(name, layer_names(), style, ("relu4_2",), 1, _frozen(network, device), 96)
     if name not in _RECIPES:
         raise SettingsError(f"unknown backbone {name!r}; known: compact, filters, {', '.join(_RECIPES)}")
     recipe = _RECIPES[name]

@@ -19,12 +19,12 @@ SMALL = 1e-8
 FLAT = 0.05
 
 
-def content_loss(features: Tensor, target: Tensor, trust: Tensor | None = None) -> Tensor:
+def content_loss(features: Tensor, target: Tensor, trust: Tensor | None = None, whole: Tensor | None = None) -> Tensor:
     """Squared distance of feature maps (1, C, h, w) relative to the target's squared norm.
 
-    trust: (1, 1, h, w) in [0, 1], how much each place counts; None: all alike.
+    trust: (1, 1, h, w) in [0, 1], how much each place counts; None: all alike. whole: for a tile, the whole target.
     """
-    scale = target.float().square().mean() + SMALL
+    scale = (target if whole is None else whole).float().square().mean() + SMALL
     if trust is None:
         return F.mse_loss(features.float(), target.float()) / scale
     return ((features.float() - target.float()).square() * trust).mean() / scale

@@ -47,6 +47,13 @@ class Statistics:
     second: Tensor
     present: tuple[bool, ...]
 
+    @classmethod
+    def from_sums(cls, mean: Tensor, second: Tensor, present: tuple[bool, ...], kind: str) -> Statistics:
+        """From the sums of w f and w f f^T over each region, with weights that sum to 1 in it."""
+        if kind == "gram":
+            return cls(mean[:, :0], second, present)
+        return cls(mean, second - mean[:, :, None] * mean[:, None, :], present)
+
 
 def index_regions(masks: Tensor, size: tuple[int, int], *, pull: float = 0.5) -> RegionIndex:
     """Bring region masks (R, H, W) float in [0, 1] to a layer of `size` = (h, w).
@@ -121,12 +128,14 @@ def _region_rows(
         start += length
 
 
-def statistics(features: Tensor, region: RegionIndex, kind: str = "moments") -> Statistics:
-    """Style of features (1, C, h, w), any float dtype, under `region`; `kind` is "gram" or "moments"."""
+def regional_sums(features: Tensor, region: RegionIndex) -> tuple[Tensor, Tensor]:
+    """Sums of w f (R, C) and w f f^T (R, C, C) over each region; features (1, C, h, w), any float dtype."""
     _, channels, height, width = features.shape
     flat = features.permute(0, 2, 3, 1).reshape(height * width, channels).float()
     mean, second = _RegionalMoments.apply(flat, region.index, region.weight, region.lengths)
-    present = tuple(n > 0 for n in region.lengths)
-    if kind == "gram":
-        return Statistics(mean[:, :0], second, present)
-    return Statistics(mean, second - mean[:, :, None] * mean[:, None, :], present)
+    return mean, second
+
+
+def statistics(features: Tensor, region: RegionIndex, kind: str = "moments") -> Statistics:
+    """Style of features (1, C, h, w), any float dtype, under `region`; `kind` is "gram" or "moments"."""
+    return Statistics.from_sums(*regional_sums(features, region), tuple(n > 0 for n in region.lengths), kind)

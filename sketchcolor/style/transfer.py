@@ -21,6 +21,7 @@ from sketchcolor.style.backbones import Backbone
 from sketchcolor.style.checkpoint import Checkpoint, digest
 from sketchcolor.style.objective import Job, Objective, find_goals
 from sketchcolor.style.pixels import resize_tensor, to_image
+from sketchcolor.style.tiles import plan_tiles
 
 # Share of the steps that the finest size gets; each coarser size gets the same share of the rest.
 FINEST_SHARE = 0.4
@@ -73,8 +74,12 @@ def transfer(
         )
         image = image.clamp(0, 1)
         if not run.stopped:
-            goals = find_goals(job, backbone, settings, size, (style_layers, content_layers))
-            loop = Objective(job, backbone, settings, goals, (style_layers, content_layers), size)
+            layers = tuple(dict.fromkeys([*style_layers, *content_layers]))
+            tile = plan_tiles(backbone, layers, size, settings.max_memory, str(job.start.device))
+            if tile is not None and progress is not None:
+                progress(Progress(f"tiles of {tile} px", 0, 1))
+            goals = find_goals(job, backbone, settings, size, (style_layers, content_layers), tile)
+            loop = Objective(job, backbone, settings, goals, (style_layers, content_layers), size, tile)
             run.scale = scale
             image = run.at_size(loop, image, steps)
         coarse = image
@@ -142,12 +147,10 @@ class _Run:
 
         def closure() -> Tensor:
             optimizer.zero_grad(set_to_none=False)
-            terms = loop.terms(image)
-            total = torch.stack(list(terms.values())).sum()
-            total.backward()
+            terms = loop.backward(image)
             values.clear()
-            values.update({"total": float(total.detach()), **{k: float(v.detach()) for k, v in terms.items()}})
-            return total
+            values.update({"total": sum(terms.values()), **terms})
+            return torch.tensor(values["total"])
 
         def keep(index: int) -> None:
             if self.checkpoint is not None:
@@ -191,11 +194,8 @@ class _Run:
                 keep(index + 1)
             if self.stopped:
                 return best.clamp(0, 1)
-        if steps:
-            with torch.no_grad():
-                loss = float(torch.stack(list(loop.terms(image.detach()).values())).sum())
-            if loss < best_loss:
-                best = image.detach()
+        if steps and loop.value(image.detach()) < best_loss:
+            best = image.detach()
         return best.clamp(0, 1)
 
     def _rate(self, index: int, steps: int) -> float:
