@@ -1,0 +1,146 @@
+"""How fast a step of style transfer is: `python -m benchmarks.style_speed`.
+
+Ours against a plain loop written here: VGG-19 (random weights; the speed does not depend on them), eager float32, plain
+memory order, Gatys' losses by autograd, gradients to the weights left on, as a first implementation would have it.
+Both minimise the same loss from the same start, so that their curves can be compared. Then cost against pixels and
+against the number of regions.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.tables import in_fresh_process, parser, show
+from sketchcolor.settings import StyleSettings
+from sketchcolor.style.backbones import load_backbone
+from sketchcolor.style.objective import Job, Style
+from sketchcolor.style.transfer import transfer
+
+STYLE = (0, 5, 10, 19, 28)  # conv1_1 ... conv5_1 in torchvision's VGG-19
+CONTENT = 21
+ALPHA, BETA = 1.0, 1e3
+
+
+def pictures(side: int) -> tuple[Tensor, Tensor]:
+    """Content and style, smooth enough to be pictures."""
+    torch.manual_seed(0)
+    found = []
+    for _ in range(2):
+        coarse = torch.rand(1, 3, side // 16, side // 16)
+        found.append(nn.functional.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1))
+    return found[0], found[1]
+
+
+def plain_loop(side: int, steps: int) -> tuple[list[float], float]:
+    """(losses, seconds a step) of the reference loop."""
+    import torchvision
+
+    torch.manual_seed(0)
+    layers = list(torchvision.models.vgg19(weights=None).features.children())[: STYLE[-1] + 1]
+    for number, layer in enumerate(layers):
+        if isinstance(layer, nn.MaxPool2d):
+            layers[number] = nn.AvgPool2d(2)
+        elif isinstance(layer, nn.ReLU):
+            layer.inplace = False
+    mean = torch.tensor((0.485, 0.456, 0.406)).view(1, 3, 1, 1)
+    std = torch.tensor((0.229, 0.224, 0.225)).view(1, 3, 1, 1)
+
+    def features(image: Tensor) -> dict[int, Tensor]:
+        x, found = (image - mean) / std, {}
+        for number, layer in enumerate(layers):
+            x = layer(x)
+            if number in (*STYLE, CONTENT):
+                found[number] = x
+        return found
+
+    def gram(f: Tensor) -> Tensor:
+        flat = f[0].flatten(1)
+        return flat @ flat.T / flat.shape[1]
+
+    content, style = pictures(side)
+    with torch.no_grad():
+        wanted = {n: gram(f) for n, f in features(style).items() if n in STYLE}
+        kept = features(content)[CONTENT]
+    image = content.clone().requires_grad_(True)
+    optimizer = torch.optim.Adam([image], lr=0.03, betas=(0.9, 0.99))
+    losses, times = [], []
+    for _ in range(steps):
+        began = time.perf_counter()
+        optimizer.zero_grad()
+        found = features(image)
+        loss = 0.5 * ALPHA * (found[CONTENT] - kept).square().sum()
+        for n in STYLE:
+            loss = loss + BETA / len(STYLE) * (gram(found[n]) - wanted[n]).square().sum() / (4 * found[n].shape[1] ** 2)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        times.append(time.perf_counter() - began)
+    return losses, float(np.median(times))
+
+
+def our_loop(
+    side: int, steps: int, backbone: str = "vgg19", regions: int = 1, **more: Any
+) -> tuple[list[float], float]:
+    """(losses, seconds a step) of the program's own loop."""
+    content, style = pictures(side)
+    rows = torch.arange(side) * regions // side
+    masks = torch.stack([(rows == r).float()[:, None].expand(side, side) for r in range(regions)])
+    plain = {"pull_weight": 0.0, "tv_weight": 0.0, "scales": 1, "statistics": "gram", "formulation": "gatys"}
+    settings = StyleSettings(
+        size=side, steps=steps, backbone=backbone, style_weight=BETA, content_weight=ALPHA, **{**plain, **more}
+    )
+    job = Job(content, masks, [Style(style, masks)], [1.0 / regions] * regions, [content])
+    times: list[float] = []
+    torch.manual_seed(0)
+    network = load_backbone(backbone, random=True)
+    transfer(job, network, settings, progress=lambda _: times.append(time.perf_counter()))
+    first = transfer(job, network, settings)
+    return [e["total"] for e in first.losses], float(np.median(np.diff(times)))
+
+
+def main() -> None:
+    made = parser(__doc__)
+    made.add_argument("--side", type=int, default=512)
+    made.add_argument("--steps", type=int, default=6)
+    made.add_argument("--large", type=int, default=1024, help="side for the memory of a process of its own")
+    made.add_argument("--only", choices=("plain", "ours"), help="run one loop, for its memory")
+    options = made.parse_args()
+    if options.only:
+        (plain_loop if options.only == "plain" else our_loop)(options.side, options.steps)
+        return
+    rows = []
+    plain, seconds = plain_loop(options.side, options.steps)
+    rows.append({"loop": "plain, VGG-19", "s_per_step": seconds, "speed": 1.0, "curve_differs": 0.0})
+    ours, own = our_loop(options.side, options.steps)
+    # The loop's last third of steps is shorter by design; up to there the curves must be one.
+    shared = max(1, round(0.6 * options.steps))
+    gap = max(abs(a - b) / a for a, b in zip(plain[:shared], ours[:shared], strict=True))
+    rows.append({"loop": "ours, VGG-19", "s_per_step": own, "speed": seconds / own, "curve_differs": gap})
+    _, compact = our_loop(options.side, options.steps, "compact", formulation="relative", statistics="moments")
+    rows.append({"loop": "ours, compact", "s_per_step": compact, "speed": seconds / compact})
+    show(f"a step at {options.side} px", rows, options.out)
+    rows = []
+    for name in ("plain", "ours"):
+        command = ["benchmarks.style_speed", "--only", name, "--side", str(options.large), "--steps", "2"]
+        rows.append({"loop": name, "peak_MiB": in_fresh_process(command)[1]})
+    show(f"memory of a process at {options.large} px, VGG-19", rows, options.out)
+    relative = {"formulation": "relative", "statistics": "moments"}
+    rows = []
+    for side in (128, 256, 512, 1024):
+        _, each = our_loop(side, 4, "compact", **relative)
+        rows.append({"side": side, "s_per_step": each, "ns_per_pixel": 1e9 * each / side**2})
+    show("compact: cost against pixels", rows, options.out)
+    rows = []
+    for count in (1, 2, 4, 8, 16):
+        _, each = our_loop(options.side, 4, "compact", regions=count, **relative)
+        rows.append({"regions": count, "s_per_step": each})
+    show("compact: cost against regions", rows, options.out)
+
+
+if __name__ == "__main__":
+    main()
