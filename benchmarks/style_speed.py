@@ -129,7 +129,7 @@ def main() -> None:
         command = ["benchmarks.style_speed", "--only", name, "--side", str(options.large), "--steps", "2"]
         rows.append({"loop": name, "peak_MiB": in_fresh_process(command)[1]})
     show(f"memory of a process at {options.large} px, VGG-19", rows, options.out)
-    relative = {"formulation": "relative", "statistics": "moments"}
+    relative: dict[str, Any] = {"formulation": "relative", "statistics": "moments"}
     rows = []
     for side in (128, 256, 512, 1024):
         _, each = our_loop(side, 4, "compact", **relative)
