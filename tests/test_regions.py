@@ -235,3 +235,20 @@ def test_segmentation_does_not_depend_on_small_changes():
         found = find_lines(image)
         masks.append(foreground.sketch_foreground(found.ink, found.width).mask)
     assert iou(np.roll(masks[0], 2, axis=1), masks[1]) > 0.98
+
+
+def test_a_figure_found_with_its_surroundings_is_told_from_them_by_colour():
+    picture = np.full((120, 160, 3), (20, 25, 40), np.uint8)
+    cv2.ellipse(picture, (80, 60), (70, 40), 0, 0, 360, (60, 90, 150), -1)
+    surroundings = picture[..., 2] > 100
+    cv2.rectangle(picture, (72, 25), (88, 95), (240, 220, 180), -1)
+    bar = picture[..., 0] > 200
+    page = np.full((160, 100, 3), 255, np.uint8)
+    cv2.rectangle(page, (38, 20), (62, 140), (0, 0, 0), 2)
+    drawing = find_lines(page)
+    mask = regions.sketch_foreground(drawing.ink, drawing.width).mask
+    chosen = regions.main_figure(mask, surroundings | bar, [], drawing.ink, picture)
+    assert (chosen & bar).sum() / (chosen | bar).sum() > 0.9
+    fitting = np.zeros_like(bar)  # a figure that fits is left as it is
+    fitting[20:100, 64:96] = True
+    assert (regions.main_figure(mask, fitting, [], drawing.ink, picture) == fitting).all()

@@ -18,6 +18,8 @@ from sketchcolor.records import Field, Image, Mask
 SEARCH_SIDE = 128
 EDGE_WEIGHT = 0.35
 CLEARLY = 0.12
+# A figure that fits less than this (overlap and edges) may be one with its surroundings.
+POOR = 0.5
 ROTATIONS = (-16, -8, 0, 8, 16)
 # A reference figure outside these shares of its picture is not believed; the whole picture is used.
 FIGURE_SHARES = (0.005, 0.97)
@@ -48,30 +50,61 @@ def main_figure(
     """The reading of the reference's figure that suits the sketch best.
 
     Candidates are the figure as found, other readings of it, and, where the sketch is one piece, each of the three
-    largest pieces of any (of at least a tenth of the figure). Another reading than the first must fit clearly better
-    (by CLEARLY in overlap and edges).
+    largest pieces of any (of at least a tenth of the figure); and where the figure as found fits poorly, what is left
+    of it when its main colours are told apart. Another reading than the first must fit clearly better (by CLEARLY in
+    overlap and edges).
     """
-    candidates = [(mask, 1.0) for mask in readings]
-    _, _, stats, _ = cv2.connectedComponentsWithStats(sketch_mask.astype(np.uint8))
-    if len(stats) > 1 and stats[1:, cv2.CC_STAT_AREA].max() >= 0.75 * sketch_mask.sum():
-        for mask in (reference_mask, *readings):
-            _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-            large = 1 + np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:3]
-            keep = [i for i in large if stats[i, cv2.CC_STAT_AREA] >= 0.1 * mask.sum()]
-            whole = float(mask.sum())
-            pieces = [(labels == i, stats[i, cv2.CC_STAT_AREA] / whole) for i in keep]
-            candidates += pieces if len(keep) > 1 else []
 
     def fit(mask: Mask) -> float:
         found = place(sketch_mask, mask, ink, reference, quick=True)
         return found.overlap + EDGE_WEIGHT * found.edges
 
-    best, best_fit = reference_mask, fit(reference_mask) + CLEARLY if believable(reference_mask) else -1.0
+    first = fit(reference_mask) if believable(reference_mask) else -1.0
+    candidates = [(mask, 1.0) for mask in readings]
+    _, _, stats, _ = cv2.connectedComponentsWithStats(sketch_mask.astype(np.uint8))
+    if len(stats) > 1 and stats[1:, cv2.CC_STAT_AREA].max() >= 0.75 * sketch_mask.sum():
+        for mask in (reference_mask, *readings):
+            pieces = _pieces(mask, 0.1)
+            candidates += pieces if len(pieces) > 1 else []
+        if believable(reference_mask) and first < POOR:
+            whole = float(reference_mask.sum())
+            for part in _by_color(reference, reference_mask):
+                candidates += [(piece, share * part.sum() / whole) for piece, share in _pieces(part, 0.1)]
+    best, best_fit = reference_mask, first + CLEARLY if first >= 0 else -1.0
     for mask, share in candidates:
         # A piece must fit the better, the less of the figure it is.
         if believable(mask) and (score := fit(mask) * (0.7 + 0.3 * share)) > best_fit:
             best, best_fit = mask, score
     return best
+
+
+def _pieces(mask: Mask, smallest: float) -> list[tuple[Mask, float]]:
+    """The three largest connected pieces of at least a share `smallest` of a mask, each with its share."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    areas = stats[:, cv2.CC_STAT_AREA].astype(float)
+    large = 1 + np.argsort(-areas[1:], kind="stable")[:3]
+    whole = max(1.0, float(mask.sum()))
+    return [(labels == i, areas[i] / whole) for i in large if areas[i] >= smallest * whole]
+
+
+def _by_color(image: Image, mask: Mask) -> list[Mask]:
+    """The parts of a mask by its two, then its three main colours (k-means in CIELAB)."""
+    lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    inside = lab[mask]
+    sample = np.ascontiguousarray(inside[:: max(1, len(inside) // 4000)])
+    found = []
+    for count in (2, 3):
+        if len(sample) < 50 * count:
+            continue
+        cv2.setRNGSeed(0)
+        stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 0.5)
+        _, _, centres = cv2.kmeans(sample, count, None, stop, 3, cv2.KMEANS_PP_CENTERS)
+        nearest = ((inside[:, None] - centres[None]) ** 2).sum(2).argmin(1)
+        for number in range(count):
+            part = np.zeros_like(mask)
+            part[mask] = nearest == number
+            found.append(cv2.morphologyEx(part.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)) > 0)
+    return found
 
 
 def shrunk(array: NDArray[Any], side: int) -> tuple[Field, float]:
