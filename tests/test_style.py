@@ -120,7 +120,10 @@ def test_compact_takes_any_size(side):
     assert all(torch.isfinite(f).all() for f in found.values())
 
 
-@pytest.mark.parametrize("name", ["vgg16", "alexnet", "resnet50", "squeezenet1_0", "efficientnet_b0"])
+NETWORKS = ["vgg19", "vgg16", "alexnet", "resnet50", "squeezenet1_0", "inception_v3", "efficientnet_b0"]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_torchvision_backbones_give_their_named_layers(name):
     backbone = load_backbone(name, random=True)
     x = torch.rand(1, 3, 96, 96, requires_grad=True)

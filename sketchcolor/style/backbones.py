@@ -201,7 +201,8 @@ def _load(name: str, device: str, weights: Path | None, pooling: str, random: bo
         key = tuple(sorted(set(layers)))
         if key not in extractors:
             # The graph ends at the deepest wanted node: what lies behind it is never computed.
-            made = create_feature_extractor(network, {recipe.nodes[layer]: layer for layer in key})
+            nodes = {recipe.nodes[layer]: layer for layer in key}
+            made = create_feature_extractor(network, nodes, suppress_diff_warning=True)
             extractors[key] = made.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
         mean = image.new_tensor(MEAN).view(1, 3, 1, 1)
         std = image.new_tensor(STD).view(1, 3, 1, 1)
