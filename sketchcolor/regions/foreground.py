@@ -6,6 +6,7 @@ a drawing, edges in a photo.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 PHOTO_SIDE = 192
+# A photo is looked at in these sizes: the smallest sees the whole best, the largest the parts.
+PHOTO_SIDES = (160, 192, 256)
 SKETCH_SIDE = 160
 # A ground is plain where this share of the rim lies within PLAIN (Lab) of its median.
 PLAIN, PLAIN_SHARE = 5.0, 0.92
@@ -33,6 +36,8 @@ LEAST_INK = 0.6
 # From this confidence of gap closing on the outline counts as closed.
 SURELY_CLOSED = 0.85
 MUCH_MORE = 1.5
+# ... and likelihood from which an area counts as figure where gap closing says so too.
+ENCLOSED = 0.15
 # Pixels nearer to ink than this share of the page are not asked when a closed area is judged as a whole.
 NEAR_INK = 0.01
 
@@ -61,26 +66,34 @@ def _probability(kind: str, planes: Field) -> Field:
     return answer[0, 0].numpy()
 
 
-def photo_foreground(image: Image) -> Foreground:
+def photo_foreground(image: Image, *, quick: bool = False) -> Foreground:
     """Figure of a photo, RGB uint8 (H, W, 3): network, then a guided filter (He et al. 2010) along the edges.
 
     A picture on a plain ground (a drawing in colour, a product) is told from it by colour, exactly. Where nothing is
-    found, the mask is empty and the confidence 0.
+    found, the mask is empty and the confidence 0. quick: one look, to compare pictures with one another.
     """
-    height, width = image.shape[:2]
     plain = _on_plain_ground(image)
     if plain is not None:
         return Foreground(plain, 1.0)
-    small = cv2.resize(image, (PHOTO_SIDE, PHOTO_SIDE), interpolation=cv2.INTER_AREA)
-    values = small.astype(np.float32) / 255
-    # The mean of the picture's answer and its mirror image's is steadier than either.
-    rough = (_probability("photo", values) + _probability("photo", values[:, ::-1])[:, ::-1]) / 2
-    sure = float(np.abs(2 * rough - 1).mean())
+    fine, sure = photo_likelihood(image, (PHOTO_SIDE,) if quick else PHOTO_SIDES)
+    mask = _without_specks(fine > 0.5)
+    return Foreground(mask, sure if mask.any() else 0.0, tuple(_without_specks(fine > t) for t in OTHER_THRESHOLDS))
+
+
+def photo_likelihood(image: Image, sides: Sequence[int] = PHOTO_SIDES) -> tuple[Field, float]:
+    """How likely each pixel of a photo is figure, float32 (H, W) along the photo's edges; and how sure that is, 0-1."""
+    height, width = image.shape[:2]
+    looks = []
+    for side in sides:
+        values = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+        # The mean of the picture's answer and its mirror image's is steadier than either.
+        both = (_probability("photo", values) + _probability("photo", values[:, ::-1])[:, ::-1]) / 2
+        looks.append(cv2.resize(both, (PHOTO_SIDE, PHOTO_SIDE), interpolation=cv2.INTER_LINEAR))
+    rough = np.mean(looks, axis=0)
     large = cv2.resize(rough, (width, height), interpolation=cv2.INTER_CUBIC)
     radius = max(2, round(max(height, width) / 64))
     fine = guided_filter(image.astype(np.float32) / 255, np.clip(large, 0, 1), radius, 1e-4)
-    mask = _without_specks(fine > 0.5)
-    return Foreground(mask, sure if mask.any() else 0.0, tuple(_without_specks(fine > t) for t in OTHER_THRESHOLDS))
+    return fine, float(np.abs(2 * rough - 1).mean())
 
 
 def _on_plain_ground(image: Image) -> Mask | None:
@@ -160,6 +173,8 @@ def sketch_foreground(ink: Field, width: float) -> Foreground:
     rough = _probability("sketch", np.dstack([page, *sketch_hints(page)]).astype(np.float32))
     rough = rough[: small.shape[0], : small.shape[1]]
     likely = np.clip(cv2.resize(rough, ink.shape[::-1], interpolation=cv2.INTER_CUBIC), 0, 1)
+    # Where closing gaps encloses an area too, less is asked of the network.
+    likely = np.where(closed.mask & (likely > ENCLOSED), np.maximum(likely, 0.5 + 1e-3), likely)
     mask = _by_areas(solid, likely)
     misses_ink = (solid & mask).sum() < LEAST_INK * solid.sum()
     if misses_ink and closed.mask.sum() > MUCH_MORE * mask.sum():

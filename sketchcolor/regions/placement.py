@@ -88,9 +88,13 @@ def _pieces(mask: Mask, smallest: float) -> list[tuple[Mask, float]]:
 
 
 def _by_color(image: Image, mask: Mask) -> list[Mask]:
-    """The parts of a mask by its two, then its three main colours (k-means in CIELAB)."""
+    """The parts of a mask by its two, then its three main colours (k-means in CIELAB).
+
+    Only colours that differ from the ground's more than the mask as a whole does: the others are ground taken in.
+    """
     lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    inside = lab[mask]
+    inside, ground = lab[mask], np.median(lab[~mask], axis=0)
+    least = float(np.linalg.norm(inside.mean(axis=0) - ground))
     sample = np.ascontiguousarray(inside[:: max(1, len(inside) // 4000)])
     found = []
     for count in (2, 3):
@@ -100,7 +104,7 @@ def _by_color(image: Image, mask: Mask) -> list[Mask]:
         stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 0.5)
         _, _, centres = cv2.kmeans(sample, count, None, stop, 3, cv2.KMEANS_PP_CENTERS)
         nearest = ((inside[:, None] - centres[None]) ** 2).sum(2).argmin(1)
-        for number in range(count):
+        for number in np.flatnonzero(np.linalg.norm(centres - ground, axis=1) > least):
             part = np.zeros_like(mask)
             part[mask] = nearest == number
             found.append(cv2.morphologyEx(part.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)) > 0)
