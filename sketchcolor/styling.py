@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sketchcolor.style.modes import Source
 
 MODES = ("global", "segmented", "laplacian", "doodle")
+# Most parts that a figure is split into where no maps are given.
+FOUND_PARTS = 4
 # Grain laid on the start of a doodle, 0-255: something for the textures to grow from.
 DOODLE_GRAIN = 12.0
 
@@ -40,8 +42,8 @@ def stylize(
 ) -> Result:
     """Paint `content` in the style of `style`; both RGB uint8 (H, W, 3).
 
-    mode: "global" (Gatys et al. 2016), "segmented" (part by part; colour-coded maps RGB uint8, or figure and ground
-    found here where none are given), "laplacian" (Batchu et al. 2017) or "doodle" (no content: a picture from the
+    mode: "global" (Gatys et al. 2016), "segmented" (part by part; colour-coded maps RGB uint8, or matched parts found
+    here where none are given), "laplacian" (Batchu et al. 2017) or "doodle" (no content: a picture from the
     map alone; `content_map` is the target map). Several styles may be given, with `weights` that count against each
     other and, in the modes with maps, a map each: a part takes from those styles whose map has its colour. `start`:
     the picture that the pixels begin from, instead of `settings.init`. `checkpoint`: a file for the run's state,
@@ -87,8 +89,12 @@ def stylize(
         first, outcome = laplacian(page, paints[0], backbone, settings, start=begin, **watch)
         layers = {"first_pass": to_image(first.image)}
     else:
-        ours, theirs = _label_maps(page, paints, content_map, style_maps, notes)
-        groups, sources = _sources(ours, paints, theirs, shares, notes)
+        if content_map is None and len(paints) == 1:
+            ours, groups, sources = _found(page, paints[0], notes)
+            theirs = [sources[0].labels]
+        else:
+            ours, theirs = _label_maps(page, paints, content_map, style_maps, notes)
+            groups, sources = _sources(ours, paints, theirs, shares, notes)
         if content is None and begin is None:
             begin = _laid_out(ours, groups, sources, settings.seed)
         layers = {"content_map": ours, "style_map": theirs[0]}
@@ -148,6 +154,23 @@ def _check(
 def _to_side(image: Image, side: int, smallest: int) -> Image:
     height, width = images.fit_size(image.shape[0], image.shape[1], side)
     return np.asarray(images.resize(image, (max(smallest, height), max(smallest, width))), dtype=np.uint8)
+
+
+def _found(page: Image, paint: Image, notes: list[str]) -> tuple[Labels, list[list[int]], list[Source]]:
+    """Content labels, their groups and what the style has for them, by the program's own parts and matching.
+
+    Parts that find no sure partner are painted like the rest of their side: figure from figure, ground from ground.
+    """
+    from sketchcolor.style.modes import Source, pairs_from_matches
+
+    parts, matches = regions.find_photo_parts(page, paint, most=FOUND_PARTS)
+    foreground = [r.label for r in parts.sketch if r.foreground]
+    everything = [r.label for r in parts.reference]
+    sides = {s: [r.label for r in parts.reference if r.foreground is s] or everything for s in (True, False)}
+    pairs = pairs_from_matches(matches, parts.sketch_map, parts.reference_map, foreground, sides)
+    notes.append(f"no maps given: {len(pairs)} matched parts were found by the program")
+    source = Source(paint, parts.reference_map, [theirs for _, theirs in pairs])
+    return parts.sketch_map, [ours for ours, _ in pairs], [source]
 
 
 def _label_maps(

@@ -19,6 +19,7 @@ __all__ = [
     "align",
     "believable",
     "find_parts",
+    "find_photo_parts",
     "main_figure",
     "match",
     "overrule",
@@ -44,6 +45,17 @@ def find_parts(
         reference_map=reference_map,
         reference=describe(reference_map, reference, reference_mask),
     )
+
+
+def find_photo_parts(content: Image, style: Image, *, most: int) -> tuple[Regions, tuple[Match, ...]]:
+    """Parts of two photos and which go together; the content stands on the side of the sketch."""
+    masks = [photo_foreground(picture).mask for picture in (content, style)]
+    ours, theirs = (m if believable(m) else np.ones_like(m) for m in masks)
+    grey = cv2.GaussianBlur(cv2.cvtColor(content, cv2.COLOR_RGB2GRAY), (0, 0), 1.5)
+    edges = (cv2.Canny(grey, 40, 100) > 0).astype(np.float32)
+    maps = photo_parts(content, ours, parts=most), photo_parts(style, theirs, parts=most)
+    parts = Regions(maps[0], describe(maps[0], content, ours), maps[1], describe(maps[1], style, theirs))
+    return parts, match(parts, align(ours, theirs, edges, style), ours)
 
 
 def sized_mask(mask: Mask, size: tuple[int, int]) -> Mask:
