@@ -153,6 +153,7 @@ def main() -> None:
     made.add_argument("--weights", type=Path, nargs="*", default=[], help="other weights for the compact encoder")
     made.add_argument("--side", type=int, default=256)
     made.add_argument("--steps", type=int, default=100)
+    made.add_argument("--tv-weight", type=float, default=StyleSettings.tv_weight, help="the same for all")
     made.add_argument("--pairs", type=int, default=30, help="photo pairs")
     made.add_argument("--sketches", type=int, default=40)
     made.add_argument("--sheet", type=Path, help="contact sheet: start, style, one column for each backbone")
@@ -178,7 +179,7 @@ def main() -> None:
             tiles = [case.start, case.style]
             for name, backbone in networks.items():
                 settings = StyleSettings(
-                    size=options.side, steps=options.steps, scales=1, content_weight=0.05, tv_weight=0.0, seed=0
+                    size=options.side, steps=options.steps, scales=1, tv_weight=options.tv_weight, seed=0
                 )
                 began = time.perf_counter()
                 outcome = by_region(
