@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from PIL import ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from sketchcolor.errors import ImageError
+from sketchcolor.files import replacing
 from sketchcolor.records import Field, Image
 from sketchcolor.settings import ColorSettings
 
@@ -144,24 +144,8 @@ def save_image(path: str | os.PathLike[str], image: Image | Field, *, text: Mapp
         options = {"pnginfo": info, "compress_level": 4}
     elif kind in ("JPEG", "WEBP"):
         options = {"quality": 95}
-    beside = None
-    try:
-        if path.is_dir():
-            raise ImageError(f"{path}: is a folder; name a file")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".part", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            picture.save(file, kind, **options)
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(beside).chmod(0o666 & ~umask)
-        Path(beside).replace(path)
-        beside = None
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be written ({error.strerror or error})") from None
-    finally:
-        if beside is not None:
-            Path(beside).unlink(missing_ok=True)
+    with replacing(path) as beside, beside.open("wb") as file:
+        picture.save(file, kind, **options)
 
 
 def read_text(path: str | os.PathLike[str]) -> dict[str, str]:

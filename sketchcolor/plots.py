@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,9 @@ import numpy as np
 from PIL import Image as PilImage
 from PIL import ImageDraw, ImageFont
 
-from sketchcolor.errors import ImageError
+from sketchcolor.files import replacing
 from sketchcolor.images import fit_size, resize
-from sketchcolor.records import Image, Labels
+from sketchcolor.records import Image, Labels, Mask
 
 _WIDTH, _HEIGHT, _MARGIN = 960, 480, 64
 _COLORS = ((31, 97, 141), (176, 58, 46), (35, 155, 86), (183, 149, 11), (125, 60, 152), (93, 109, 126), (186, 74, 0))
@@ -27,22 +25,10 @@ def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Rows as CSV, beside first, then renamed. Raises ImageError where it cannot be written."""
     path = Path(path)
     names = list(dict.fromkeys(name for row in rows for name in row))
-    beside = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".part", dir=path.parent)
-        with os.fdopen(handle, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(rows)
-        Path(beside).chmod(0o644)
-        Path(beside).replace(path)
-        beside = None
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be written ({error.strerror or error})") from None
-    finally:
-        if beside is not None:
-            Path(beside).unlink(missing_ok=True)
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def draw_curves(curves: Sequence[Mapping[str, float]]) -> Image:
@@ -107,3 +93,17 @@ def label_colors(labels: Labels) -> Image:
     palette = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0]
     palette[0] = 0
     return np.asarray(palette[labels % 256])
+
+
+def tinted(image: Image, labels: Labels, chosen: Mask | None = None) -> Image:
+    """A picture with its regions in flat colours laid over it, `chosen` with a white rim; same label, same colour."""
+    size = (image.shape[1], image.shape[0])
+    sized = cv2.resize(labels.astype(np.float32), size, interpolation=cv2.INTER_NEAREST).astype(np.int32)
+    mixed = image * 0.35 + label_colors(sized) * 0.65
+    edges = cv2.morphologyEx(sized.astype(np.float32), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+    mixed[edges] = 30
+    if chosen is not None:
+        inside = cv2.resize(chosen.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+        rim = cv2.morphologyEx(inside, cv2.MORPH_GRADIENT, np.ones((7, 7), np.uint8)) > 0
+        mixed[rim] = (255, 255, 255)
+    return np.asarray(np.clip(mixed, 0, 255).astype(np.uint8))

@@ -23,7 +23,7 @@ PUBLIC = {
 }  # fmt: skip
 LEVELS = [
     {"errors", "records", "settings"},
-    {"images", "lines", "weights", "devices"},
+    {"files", "images", "lines", "weights", "devices"},
     {"retrieval", "regions", "style"},
     {"choosing", "pipeline", "plots", "styling"},
     {"cli", "commands", "studio", "ui", "__main__"},

@@ -17,7 +17,8 @@ from sketchcolor.images import read_image, read_text, save_image
 from sketchcolor.records import Progress, Result
 from sketchcolor.retrieval.library import Library
 from sketchcolor.settings import ColorSettings, StyleSettings
-from sketchcolor.studio import Session, Studio, streamed
+from sketchcolor.studio import Session, Studio
+from sketchcolor.studio.streams import streamed
 from sketchcolor.ui.controls import all_controls, from_editor, painted, rgb_of, settings_from, spoken
 
 QUICK = ColorSettings(size=96, quality="preview")
@@ -166,20 +167,19 @@ def test_streams_stop_and_pass_errors_on():
 def test_libraries_are_made_extended_and_removed(studio, tmp_path, pictures):
     extra = tmp_path / "extra.png"
     save_image(extra, photo_of_disc(seed=77))
-    session = Session()
-    assert "8 pictures" in last(studio.build(session, "mine", [pictures]))
-    assert "9 pictures" in last(studio.build(session, "mine", [extra]))
-    assert "mine" in studio.libraries() and len(studio.colorizer("mine").library) == 9
-    assert "mine" in Studio(device="cpu").libraries()  # it is there the next time
-    studio.remove("mine")
-    assert "mine" not in studio.libraries() and (pictures / "p0.png").exists()
+    assert "8 pictures" in last(studio.shelf.build("mine", [pictures], threading.Event()))
+    assert "9 pictures" in last(studio.shelf.build("mine", [extra], threading.Event()))
+    assert "mine" in studio.shelf.libraries() and len(studio.shelf.colorizer("mine").library) == 9
+    assert "mine" in Studio(device="cpu").shelf.libraries()  # it is there the next time
+    studio.shelf.remove("mine")
+    assert "mine" not in studio.shelf.libraries() and (pictures / "p0.png").exists()
     with pytest.raises(LibraryError):
-        studio.remove("lib")
+        studio.shelf.remove("lib")
     for name, sources in (("", [extra]), ("../..", [extra]), ("x", []), ("x", [tmp_path / "none"])):
         with pytest.raises(LibraryError):
-            last(studio.build(session, name, sources))
+            last(studio.shelf.build(name, sources, threading.Event()))
     with pytest.raises(LibraryError, match="not open"):
-        last(Studio(device="cpu", folders=False).build(session, "x", [pictures]))
+        last(Studio(device="cpu", folders=False).shelf.build("x", [pictures], threading.Event()))
 
 
 def test_old_visitors_are_forgotten(studio, monkeypatch):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from sketchcolor.errors import ImageError
+from sketchcolor.files import replacing
 
 EVERY = 25
 
@@ -66,19 +65,8 @@ class Checkpoint:
             return
         tensors: dict[str, Tensor] = {f"kept.{k}": v.detach().cpu().contiguous().clone() for k, v in self.kept.items()}
         skeleton = _empty(state, tensors)
-        beside = None
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle, beside = tempfile.mkstemp(prefix=f".{self.path.name}-", suffix=".part", dir=self.path.parent)
-            os.close(handle)
+        with replacing(self.path) as beside:
             save_file(tensors, beside, metadata={"sketchcolor": json.dumps({"digest": digest, "state": skeleton})})
-            Path(beside).replace(self.path)
-            beside = None
-        except OSError as error:
-            raise ImageError(f"{self.path}: cannot be written ({error.strerror or error})") from None
-        finally:
-            if beside is not None:
-                Path(beside).unlink(missing_ok=True)
 
 
 def digest(settings: Mapping[str, Any], tensors: list[Tensor]) -> str:

@@ -22,7 +22,7 @@ def calls(studio: Studio) -> None:
 
     def search(sketch: str, library: str, k: int) -> list[dict[str, Any]]:
         """The pictures of a library that look most like a sketch, nearest first: [{name, score, rank}]."""
-        hits = studio.colorizer(library).library.search(_read(sketch, drawing=True), int(k))
+        hits = studio.shelf.colorizer(library).library.search(_read(sketch, drawing=True), int(k))
         return [{"name": Path(h.path).name, "score": round(h.score, 4), "rank": h.rank} for h in hits]
 
     def color(
@@ -50,7 +50,7 @@ def calls(studio: Studio) -> None:
     with gr.Row(visible=False):
         names = ("sketch", "reference", "content", "style")
         sketch, reference, content, style = (gr.File(label=f"{n}: picture file") for n in names)
-        library = gr.Dropdown(studio.libraries(), value=studio.first, allow_custom_value=True)
+        library = gr.Dropdown(studio.shelf.libraries(), value=studio.shelf.first, allow_custom_value=True)
         quality = gr.Radio(list(QUALITIES), value="normal")
         mode = gr.Radio([m for m in MODES if m != "doodle"], value="global")
         k, size, steps, seed = (gr.Number(v, precision=0) for v in (10, 512, StyleSettings.steps, 0))

@@ -72,7 +72,9 @@ def tab(studio: Studio) -> Any:
         elem_id="candidates",
     )
     with gr.Row():
-        chooser = gr.Dropdown(studio.libraries(), value=studio.first, label="Library", scale=2, elem_id="library")
+        chooser = gr.Dropdown(
+            studio.shelf.libraries(), value=studio.shelf.first, label="Library", scale=2, elem_id="library"
+        )
         own = gr.Image(label="Or your own picture", type="numpy", sources=["upload", "clipboard"], height=160, scale=3)
     with gr.Accordion("Settings", open=False):
         knobs = all_controls(ColorSettings, FIRST_KNOBS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ def tab(studio: Studio, chooser: Any) -> None:
         with gr.Column(min_width=300):
             name = gr.Textbox(label="Name", placeholder="my pictures", elem_id="library-name")
             folder = gr.Textbox(
-                label="A folder on this computer", placeholder="/home/me/Pictures", visible=studio.folders
+                label="A folder on this computer", placeholder="/home/me/Pictures", visible=studio.shelf.folders
             )
             files = gr.File(label="Or upload pictures", file_count="multiple", file_types=["image"])
             with gr.Row():
@@ -34,23 +35,24 @@ def tab(studio: Studio, chooser: Any) -> None:
 
     def build(name: str, folder: str, files: list[str] | None, request: gr.Request) -> Iterator[Any]:
         session = studio.session(request.session_hash)
+        session.stop = threading.Event()
         sources = [Path(folder.strip())] if folder.strip() else []
         sources += [Path(f) for f in files or []]
-        for step in studio.build(session, name, sources):
+        for step in studio.shelf.build(name, sources, session.stop):
             if isinstance(step, Progress):
                 yield f"{step.step} of {step.steps} pictures …", gr.skip()
             else:
-                yield step, gr.Dropdown(studio.libraries(), value=step.partition(":")[0])
+                yield step, gr.Dropdown(studio.shelf.libraries(), value=step.partition(":")[0])
 
     def halt(request: gr.Request) -> None:
         studio.session(request.session_hash).stop.set()
 
     def tell(library: str) -> dict[str, Any]:
-        info = studio.colorizer(library).library.info()
+        info = studio.shelf.colorizer(library).library.info()
         return {k: v for k, v in info.items() if k != "folder"}
 
     def forget(library: str) -> tuple[str, Any]:
-        return studio.remove(library), gr.Dropdown(studio.libraries(), value=studio.libraries()[0])
+        return studio.shelf.remove(library), gr.Dropdown(studio.shelf.libraries(), value=studio.shelf.libraries()[0])
 
     go.click(spoken(build), [name, folder, files], [status, chooser], show_progress="hidden", **HEAVY)
     stop.click(halt, None, None, **PRIVATE)

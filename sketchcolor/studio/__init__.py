@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import queue
-import re
 import shutil
 import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,22 +20,19 @@ import numpy as np
 from sketchcolor import __version__, images, regions
 from sketchcolor.choosing import choose
 from sketchcolor.commands.recipe import RECIPE
-from sketchcolor.errors import ImageError, LibraryError, SketchColorError
+from sketchcolor.errors import ImageError, SketchColorError
 from sketchcolor.lines import find_lines
-from sketchcolor.pipeline import Colorizer
-from sketchcolor.plots import label_colors
+from sketchcolor.plots import tinted
 from sketchcolor.records import Hit, Image, Labels, Mask, Overrides, Progress, Result
-from sketchcolor.retrieval.library import Library
-from sketchcolor.retrieval.starter import cache_folder
 from sketchcolor.settings import ColorSettings, StyleSettings
+from sketchcolor.studio.shelf import Shelf
+from sketchcolor.studio.streams import streamed
 from sketchcolor.styling import stylize
 
-STARTER = "Starter pictures"
 SHOWN_HITS = 8
 THUMBNAIL = 220
-# Pictures that visitors send: no more pixels, and no more files for a library at a time.
+# Pictures that visitors send have no more pixels than this.
 MOST_MEGAPIXELS = 40.0
-MOST_FILES = 500
 # What a visitor left behind is forgotten after this many seconds.
 FORGET_AFTER = 3600
 
@@ -78,17 +73,10 @@ class Studio:
 
     def __init__(self, library: Path | None = None, device: str = "auto", *, folders: bool = True) -> None:
         """`library`: the one chosen at first (None: the starter library). folders: server folders may be indexed."""
-        self.device, self.folders = device, folders
-        self._places: dict[str, Path | None] = {STARTER: None}
-        if library is not None:
-            self._places[library.name] = library
-        self.first = library.name if library is not None else STARTER
-        self._open: dict[str, Colorizer] = {}
+        self.device = device
+        self.shelf = Shelf(library, device, folders=folders)
         self._sessions: dict[str, Session] = {}
-        self._lock, self._opening = threading.Lock(), threading.Lock()
-        if folders:
-            for place in sorted((cache_folder() / "libraries").glob("*/library.sqlite")):
-                self._places.setdefault(place.parent.name, place.parent)
+        self._lock = threading.Lock()
 
     def session(self, key: str | None) -> Session:
         """The session of a visitor; those long unseen are forgotten."""
@@ -118,70 +106,9 @@ class Studio:
         cv2.circle(page, (48, 48), 30, (0, 0, 0), 3)
         session = Session(sketch=page)
         with contextlib.suppress(SketchColorError):
-            self.candidates(session, self.first, ColorSettings())
-            for _ in self.color(session, self.first, ColorSettings(size=96)):
+            self.candidates(session, self.shelf.first, ColorSettings())
+            for _ in self.color(session, self.shelf.first, ColorSettings(size=96)):
                 pass
-
-    # --- libraries
-
-    def libraries(self) -> list[str]:
-        """Names to choose from."""
-        return list(self._places)
-
-    def colorizer(self, name: str) -> Colorizer:
-        """The colorizer of a library by its name in the list. Raises LibraryError."""
-        if name not in self._places:
-            raise LibraryError(f"no library named {name!r} here")
-        with self._opening:  # two visitors at once must not both index the starter pictures
-            if name not in self._open:
-                made = Colorizer(self._places[name], ColorSettings(), self.device)
-                len(made.library)
-                self._open[name] = made
-            return self._open[name]
-
-    def build(self, session: Session, name: str, sources: Sequence[Path]) -> Iterator[Progress | str]:
-        """Make or extend a library of pictures: files are copied to it, a folder stays where it is."""
-        plain = re.sub(r"[^\w\- ]+", "", name).strip()
-        if not plain or plain == STARTER:
-            raise LibraryError("give the library a name of letters and digits")
-        if len(sources) > MOST_FILES:
-            raise LibraryError(f"at most {MOST_FILES} files at a time")
-        target = self._places.get(plain) or cache_folder() / "libraries" / plain
-        folders = [p for p in sources if p.is_dir()]
-        if folders and not self.folders:
-            raise LibraryError("folders of the server are not open here; upload pictures instead")
-        if not sources:
-            raise LibraryError("name a folder or upload pictures")
-        kept = cache_folder() / "pictures" / plain
-        for source in (p for p in sources if not p.is_dir()):
-            if not source.is_file():
-                raise LibraryError(f"{source.name}: no such folder or file")
-            kept.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, kept / source.name)
-
-        def work(progress: Callable[[Progress], bool | None]) -> str:
-            every = [*folders, *([kept] if kept.is_dir() else [])]
-            reports = [Library.build(folder, target, progress=progress) for folder in every]
-            with self._lock:
-                self._places[plain] = target
-                self._open.pop(plain, None)
-            skipped = sum(len(r.skipped) for r in reports)
-            return f"{plain}: {reports[-1].total} pictures, {skipped} files skipped"
-
-        session.stop = threading.Event()
-        yield from streamed(work, session.stop)
-
-    def remove(self, name: str) -> str:
-        """Forget a library of this app's own; its pictures in other folders stay."""
-        place = self._places.get(name)
-        if place is None or place.parent != cache_folder() / "libraries":
-            raise LibraryError("only libraries that were made here can be removed")
-        with self._lock:
-            self._places.pop(name, None)
-            self._open.pop(name, None)
-        for folder in (place, cache_folder() / "pictures" / name):
-            shutil.rmtree(folder, ignore_errors=True)
-        return f"{name} is removed"
 
     # --- the way from a sketch to a picture
 
@@ -213,7 +140,7 @@ class Studio:
         size = images.fit_size(page.shape[0], page.shape[1], min(settings.size, max(page.shape[:2])))
         drawing = find_lines(np.asarray(images.resize(page, size), dtype=np.uint8))
         mask = regions.sketch_foreground(drawing.ink, drawing.width).mask
-        found = self.colorizer(library).library.search_ink(drawing.ink, SHOWN_HITS)
+        found = self.shelf.colorizer(library).library.search_ink(drawing.ink, SHOWN_HITS)
         session.hits, _, notes = choose(found, drawing.ink, mask, replace(settings, judged=SHOWN_HITS))
         shown = []
         for hit in session.hits:
@@ -248,7 +175,7 @@ class Studio:
         """Colour the session's sketch: progress with pictures, then the result. Raises SketchColorError."""
         if session.sketch is None:
             raise ImageError("draw or upload a sketch first")
-        colorizer = self.colorizer(library)
+        colorizer = self.shelf.colorizer(library)
         session.stop = threading.Event()
         sketch, reference, overrides = session.sketch, session.reference, session.overrides
 
@@ -374,49 +301,3 @@ def check_size(picture: Image) -> None:
 def _at(labels: Labels, row: float, column: float) -> int:
     height, width = labels.shape
     return int(labels[min(height - 1, max(0, int(row * height))), min(width - 1, max(0, int(column * width)))])
-
-
-def streamed(work: Callable[[Callable[[Progress], bool | None]], Any], stop: threading.Event) -> Iterator[Any]:
-    """Run work(progress) in a thread: yields its progress as it comes, and last what it returns.
-
-    Setting `stop`, or leaving the iteration, asks the work to stop. Raises what the work raises.
-    """
-    steps: queue.Queue[tuple[str, Any]] = queue.Queue()
-
-    def watch(progress: Progress) -> bool:
-        steps.put(("progress", progress))
-        return not stop.is_set()
-
-    def run() -> None:
-        try:
-            steps.put(("done", work(watch)))
-        except Exception as error:  # also a defect: whoever waits has to hear of it
-            steps.put(("error", error))
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        while True:
-            kind, value = steps.get()
-            if kind == "error":
-                raise value
-            yield value
-            if kind == "done":
-                return
-    finally:
-        stop.set()
-        thread.join()
-
-
-def tinted(image: Image, labels: Labels, chosen: Mask | None = None) -> Image:
-    """A picture with its regions in flat colours laid over it, `chosen` with a white rim; same label, same colour."""
-    size = (image.shape[1], image.shape[0])
-    sized = cv2.resize(labels.astype(np.float32), size, interpolation=cv2.INTER_NEAREST).astype(np.int32)
-    mixed = image * 0.35 + label_colors(sized) * 0.65
-    edges = cv2.morphologyEx(sized.astype(np.float32), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
-    mixed[edges] = 30
-    if chosen is not None:
-        inside = cv2.resize(chosen.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-        rim = cv2.morphologyEx(inside, cv2.MORPH_GRADIENT, np.ones((7, 7), np.uint8)) > 0
-        mixed[rim] = (255, 255, 255)
-    return np.asarray(np.clip(mixed, 0, 255).astype(np.uint8))
