@@ -201,6 +201,8 @@ def painting_settings(settings: ColorSettings) -> StyleSettings:
 
 # How firmly the painting holds on to the underpainting's features and how strongly noise is smoothed.
 PAINTING_CONTENT_WEIGHT = 1.0
-PAINTING_SMOOTHING = 0.6
+PAINTING_SMOOTHING = 1.0
+# What was only carried on keeps this share of the firmness; with less, invented ripples run over walls and skies.
+PAINTING_LEAST_TRUST = 0.6
 # The underpainting's colours are the right ones: only texture may change freely.
 PAINTING_ANCHOR = 40.0

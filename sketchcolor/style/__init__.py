@@ -7,7 +7,7 @@ import numpy as np
 
 from sketchcolor.images import fit_size, resize
 from sketchcolor.records import Field, Image, Labels, Match, ProgressCallback, Regions
-from sketchcolor.settings import ColorSettings, painting_settings, painting_side
+from sketchcolor.settings import PAINTING_LEAST_TRUST, ColorSettings, painting_settings, painting_side
 
 
 def paint(
@@ -35,6 +35,7 @@ def paint(
     backbone = load_backbone(how.backbone, device=device)
     size = fit_size(under.shape[0], under.shape[1], min(painting_side(settings), max(under.shape[:2])))
     small = np.asarray(resize(under, size), dtype=np.uint8)
+    keep = np.asarray(PAINTING_LEAST_TRUST + (1 - PAINTING_LEAST_TRUST) * resize(trust, size), dtype=np.float32)
     ratio = size[0] / under.shape[0]
     style_size = (max(1, round(reference.shape[0] * ratio)), max(1, round(reference.shape[1] * ratio)))
     style = np.asarray(resize(reference, style_size), dtype=np.uint8)
@@ -58,11 +59,11 @@ def paint(
             how,
             device=device,
             start=small,
-            trust=np.asarray(resize(trust, size), dtype=np.float32),
+            trust=keep,
             progress=progress,
         )
     losses = tuple(dict(entry) for entry in outcome.losses)
-    painting = _held(to_image(outcome.image), small, np.asarray(resize(trust, size)) * settings.hold)
+    painting = _held(to_image(outcome.image), small, keep * settings.hold)
     return _with_detail(painting, small, under), losses, outcome.stopped
 
 
