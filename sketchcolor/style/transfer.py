@@ -25,8 +25,9 @@ from sketchcolor.style.tiles import plan_tiles
 
 # Share of the steps that the finest size gets; each coarser size gets the same share of the rest.
 FINEST_SHARE = 0.4
-# A loss this many times the best one is running away.
+# A loss this many times the best one is running away; in the first steps from a good start any rise is natural.
 RUN_AWAY = 1e3
+SETTLING = 5
 SMALL = 1e-12
 
 
@@ -172,7 +173,8 @@ class _Run:
             before = image.detach().clone()
             optimizer.step(closure)  # type: ignore[arg-type]
             loss = values["total"]
-            if not math.isfinite(loss) or loss > RUN_AWAY * max(best_loss, SMALL):
+            runs_away = index - first >= SETTLING and loss > RUN_AWAY * max(best_loss, SMALL)
+            if runs_away or not math.isfinite(loss):
                 if not self.losses:
                     raise SketchColorError("the loss is not a number; lower the weights or the rate")
                 self.halvings += 1
