@@ -19,7 +19,7 @@ SEARCH_SIDE = 128
 EDGE_WEIGHT = 0.35
 CLEARLY = 0.12
 # A figure that fits less than this (overlap and edges) may be one with its surroundings.
-POOR = 0.5
+POOR = 0.25
 ROTATIONS = (-16, -8, 0, 8, 16)
 # A reference figure outside these shares of its picture is not believed; the whole picture is used.
 FIGURE_SHARES = (0.005, 0.97)
@@ -71,7 +71,10 @@ def main_figure(
             for part in _by_color(reference, reference_mask):
                 candidates += [(piece, share * part.sum() / whole) for piece, share in _pieces(part, 0.1)]
     best, best_fit = reference_mask, first + CLEARLY if first >= 0 else -1.0
+    widest = max(float(m.sum()) for m in (reference_mask, *readings))
     for mask, share in candidates:
+        if first >= POOR:  # a scrap of the figure fits anything, once it is stretched
+            share = min(share, float(mask.sum()) / max(1.0, widest))
         # A piece must fit the better, the less of the figure it is.
         if believable(mask) and (score := fit(mask) * (0.7 + 0.3 * share)) > best_fit:
             best, best_fit = mask, score
