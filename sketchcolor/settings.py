@@ -80,6 +80,7 @@ BACKBONES = (
     "efficientnet_b0",
 )
 QUALITIES = ("preview", "normal", "high")
+STYLE_MODES = ("global", "segmented", "laplacian", "doodle")
 
 
 @dataclass(frozen=True)

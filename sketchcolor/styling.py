@@ -13,12 +13,11 @@ from sketchcolor import images, regions
 from sketchcolor.devices import choose_device
 from sketchcolor.errors import SettingsError
 from sketchcolor.records import Image, Labels, Mask, ProgressCallback, Result
-from sketchcolor.settings import StyleSettings
+from sketchcolor.settings import STYLE_MODES, StyleSettings
 
 if TYPE_CHECKING:
     from sketchcolor.style.modes import Source
 
-MODES = ("global", "segmented", "laplacian", "doodle")
 # Most parts that a figure is split into where no maps are given.
 FOUND_PARTS = 4
 # Grain laid on the start of a doodle, 0-255: something for the textures to grow from.
@@ -126,8 +125,8 @@ def _check(
     style_maps: Sequence[Image],
     weights: Sequence[float],
 ) -> None:
-    if mode not in MODES:
-        raise SettingsError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
+    if mode not in STYLE_MODES:
+        raise SettingsError(f"mode must be one of {', '.join(STYLE_MODES)}, not {mode!r}")
     if not styles:
         raise SettingsError("at least one style picture is needed")
     for picture, name in [(content, "content"), (content_map, "content map")]:

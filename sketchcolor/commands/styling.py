@@ -15,12 +15,11 @@ from sketchcolor.cli import Answer, Interrupt, add_command, add_settings, read_s
 from sketchcolor.commands.recipe import RECIPE
 from sketchcolor.commands.terminal import Bar, say
 from sketchcolor.errors import SettingsError
-from sketchcolor.settings import StyleSettings
+from sketchcolor.settings import STYLE_MODES, StyleSettings
 
 if TYPE_CHECKING:
     from sketchcolor.records import Image, Progress
 
-MODES = ("global", "segmented", "laplacian", "doodle")
 STUDIES = ("grid", "reconstruct", "evolution")
 
 
@@ -32,7 +31,7 @@ def register(commands: Any) -> None:
     style.add_argument("content", type=Path, help="content picture; with --mode doodle the target map")
     style.add_argument("styles", type=Path, nargs="+", metavar="STYLE")
     style.add_argument("-o", "--output", type=Path, help="output file (default: CONTENT-style.png here)")
-    style.add_argument("--mode", choices=MODES, default="global", help="default global")
+    style.add_argument("--mode", choices=STYLE_MODES, default="global", help="default global")
     style.add_argument("--content-map", type=Path, help="colour-coded map of the content (segmented mode)")
     style.add_argument(
         "--style-map", type=Path, action="append", default=[], help="same colour, same part; once for each STYLE"
@@ -49,7 +48,7 @@ def register(commands: Any) -> None:
     study.add_argument("content", type=Path)
     study.add_argument("style", type=Path)
     study.add_argument("-o", "--output", type=Path, default=Path("study.png"), help="sheet (default study.png) and CSV")
-    study.add_argument("--mode", choices=MODES[:3], default="global", help="default global")
+    study.add_argument("--mode", choices=STYLE_MODES[:3], default="global", help="default global")
     study.add_argument(
         "--vary", action="append", default=[], metavar="NAME=A,B,...", help="a setting and its values; may be repeated"
     )

@@ -10,9 +10,8 @@ import gradio as gr
 from sketchcolor.errors import ImageError
 from sketchcolor.images import read_image, save_image
 from sketchcolor.records import Result
-from sketchcolor.settings import QUALITIES, ColorSettings, StyleSettings
+from sketchcolor.settings import QUALITIES, STYLE_MODES, ColorSettings, StyleSettings
 from sketchcolor.studio import MOST_MEGAPIXELS, Session, Studio
-from sketchcolor.styling import MODES
 from sketchcolor.ui.controls import spoken
 
 
@@ -52,7 +51,7 @@ def calls(studio: Studio) -> None:
         sketch, reference, content, style = (gr.File(label=f"{n}: picture file") for n in names)
         library = gr.Dropdown(studio.shelf.libraries(), value=studio.shelf.first, allow_custom_value=True)
         quality = gr.Radio(list(QUALITIES), value="normal")
-        mode = gr.Radio([m for m in MODES if m != "doodle"], value="global")
+        mode = gr.Radio([m for m in STYLE_MODES if m != "doodle"], value="global")
         k, size, steps, seed = (gr.Number(v, precision=0) for v in (10, 512, StyleSettings.steps, 0))
         found, picture, about = gr.JSON(), gr.Image(type="filepath", format="png"), gr.JSON()
         button = gr.Button()

@@ -11,9 +11,8 @@ import gradio as gr
 from sketchcolor.errors import ImageError
 from sketchcolor.plots import draw_curves
 from sketchcolor.records import Image, Result
-from sketchcolor.settings import StyleSettings
+from sketchcolor.settings import STYLE_MODES, StyleSettings
 from sketchcolor.studio import Studio, check_size
-from sketchcolor.styling import MODES
 from sketchcolor.ui.controls import HEAVY, PRIVATE, all_controls, settings_from, spoken, status_line
 
 FIRST_KNOBS = ("size", "steps", "style_weight", "content_weight", "colors")
@@ -29,7 +28,7 @@ def tab(studio: Studio) -> None:
                 plain: dict[str, Any] = {"type": "numpy", "sources": ["upload", "clipboard"], "height": 220}
                 content = gr.Image(label="Content", elem_id="style-content", **plain)
                 style = gr.Image(label="Style", elem_id="style-style", **plain)
-            mode = gr.Radio(list(MODES), value="global", label="mode")
+            mode = gr.Radio(list(STYLE_MODES), value="global", label="mode")
             gr.Markdown(ABOUT)
             with gr.Accordion("A second style", open=False), gr.Row():
                 second = gr.Image(label="Second style", **plain)
