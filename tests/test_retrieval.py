@@ -16,9 +16,10 @@ from conftest import ROOT, draw_disc, photo_of_disc
 from sketchcolor.errors import ImageError, LibraryError
 from sketchcolor.images import save_image
 from sketchcolor.retrieval import build, indexes
+from sketchcolor.retrieval import library as library_module
 from sketchcolor.retrieval.embedding import LineDescriptor, crop_to_lines, default_embedding
 from sketchcolor.retrieval.library import Library
-from sketchcolor.retrieval.store import INDEX, TABLE, Store
+from sketchcolor.retrieval.store import INDEX, TABLE, Row, Store
 
 
 @pytest.fixture
@@ -298,3 +299,26 @@ def test_duplicates_can_be_left_out_and_stay_out(library, pictures):
     (gone,) = {again, first} - found
     assert library.remove([gone]) == 1
     assert library.add([gone]).added == 1
+
+
+class Told:
+    """An embedding that answers what it is told."""
+
+    version, dimension = "told", 3
+
+    def sketch(self, ink):
+        return np.array([[1.0, 0, 0]], np.float32)
+
+
+def test_the_nearest_pictures_help_to_find_their_like(tmp_path, monkeypatch):
+    store = Store(tmp_path / "lib", create=("told", 3))
+    vectors = {"near": (0.8, 0.6, 0), "like near": (0.5, 0.866, 0), "other": (0.6, 0, 0.8)}
+    store.put([Row(name, "", 1, 1, 1, 1, np.array(v, np.float32).tobytes()) for name, v in vectors.items()])
+    opened = Library(store, Told())
+    ink = np.ones((8, 8), np.float32)
+    assert [h.path for h in opened.search_ink(ink, 3)] == ["near", "other", "like near"]
+    monkeypatch.setattr(library_module, "EXPAND_FROM", 3)
+    monkeypatch.setattr(library_module, "NEIGHBOURS", 1)
+    hits = opened.search_ink(ink, 3)
+    assert [h.path for h in hits] == ["near", "like near", "other"]
+    assert 0 < hits[-1].score < hits[0].score <= 1

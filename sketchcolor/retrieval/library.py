@@ -8,14 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sketchcolor.errors import LibraryError
 from sketchcolor.images import check_image
 from sketchcolor.lines import find_lines
 from sketchcolor.records import BuildReport, Field, Hit, Image, ProgressCallback
 from sketchcolor.retrieval import build, indexes, starter
-from sketchcolor.retrieval.embedding import Embedding, default_embedding
+from sketchcolor.retrieval.embedding import Embedding, Vectors, default_embedding
 from sketchcolor.retrieval.store import INDEX, TABLE, Store
+
+# A sketch says little, its nearest pictures say more: from so many pictures on, the NEIGHBOURS nearest are added to the
+# question, which is then asked again. On 20 unseen classes of Sketchy mAP 0.374 -> 0.410 (models/retrieval.md).
+EXPAND_FROM = 100
+NEIGHBOURS, NEIGHBOUR_WEIGHT = 3, 0.7
 
 
 @dataclass(frozen=True)
@@ -157,12 +163,11 @@ class Library:
         if k < 1:
             return []
         queries = self.embedding.sketch(ink)
-        scores, ids = index.search(queries, min(k, index.ntotal))
-        best: dict[int, tuple[float, bool]] = {}
-        for row in range(len(queries)):
-            for score, number in zip(scores[row].tolist(), ids[row].tolist(), strict=True):
-                if number >= 0 and score > best.get(number, (-np.inf, False))[0]:
-                    best[number] = (score, row == 1)
+        if index.ntotal >= EXPAND_FROM:
+            first = _nearest(index, queries, NEIGHBOURS)
+            vectors = self.store.vectors_of(list(first))
+            queries = expand(queries, np.array([first[n][0] for n in vectors]), np.array(list(vectors.values())))
+        best = _nearest(index, queries, k)
         order = sorted(best, key=lambda number: (-best[number][0], number))[:k]
         paths = self.store.paths(order)
         found = [(paths[n], *best[n]) for n in order if n in paths]
@@ -190,3 +195,24 @@ class Library:
 
     def __len__(self) -> int:
         return self.store.count()
+
+
+def _nearest(index: Any, queries: Vectors, k: int) -> dict[int, tuple[float, bool]]:
+    """{id: (best score over the queries, whether the second, mirrored, query gave it)} of each query's k nearest."""
+    scores, ids = index.search(queries, min(k, index.ntotal))
+    best: dict[int, tuple[float, bool]] = {}
+    for row in range(len(queries)):
+        for score, number in zip(scores[row].tolist(), ids[row].tolist(), strict=True):
+            if number >= 0 and score > best.get(number, (-np.inf, False))[0]:
+                best[number] = (score, row == 1)
+    return best
+
+
+def expand(queries: Vectors, scores: NDArray[Any], vectors: NDArray[Any]) -> Vectors:
+    """Queries (V, D) moved towards their nearest pictures, vectors (N, D) with their scores (N,); rows of unit length.
+
+    Weighted query expansion (Radenovic et al. 2018).
+    """
+    middle = np.maximum(scores, 0) @ vectors
+    moved = queries + NEIGHBOUR_WEIGHT * middle / max(float(np.linalg.norm(middle)), 1e-6)
+    return np.asarray(moved / np.linalg.norm(moved, axis=1, keepdims=True), dtype=np.float32)

@@ -209,6 +209,13 @@ class Store:
         values = np.frombuffer(b"".join(blobs), np.float32).reshape(len(ids), dimension)
         return values, np.array(ids, np.int64)
 
+    def vectors_of(self, ids: Sequence[int]) -> dict[int, NDArray[np.float32]]:
+        """Vectors (D,) by id, for the ids that are there."""
+        with self.reading() as db:
+            marks = ",".join("?" * len(ids))
+            rows = db.execute(f"SELECT id, vector FROM pictures WHERE id IN ({marks})", [int(i) for i in ids])
+            return {number: np.frombuffer(blob, np.float32) for number, blob in rows}
+
     def index(self) -> Any:
         """The FAISS index of the table as it is now: from its file where that is current, else made anew."""
         revision = self.revision
