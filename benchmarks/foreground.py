@@ -107,9 +107,9 @@ def open_outlines(options: Any) -> None:
             figure = drawings.simplify(moved, rng)
             if not 0.02 < figure.mean() < 0.9:
                 continue
-            ink = drawings.outline_drawing(figure, shown, rng, open_share=share).astype(np.float32)
+            ink, enclosed = drawings.outline_drawing(figure, shown, rng, open_share=share)
             for name, segment in METHODS.items():
-                found[name].append(measures(segment(ink, 3.0).mask, figure > 0)[0])
+                found[name].append(measures(segment(ink.astype(np.float32), 3.0).mask, enclosed > 0)[0])
         rows.append({"outline left out": share, **{name: float(np.mean(v)) for name, v in found.items()}})
     show("sketches: open outlines, IoU", rows, options.out)
 

@@ -37,45 +37,63 @@ def simplify(mask: Array, rng: np.random.Generator) -> Array:
     return np.asarray((cv2.GaussianBlur(mask, (0, 0), blur) > 127).astype(np.uint8))
 
 
-def outline_drawing(figure: Array, picture: Array, rng: np.random.Generator, *, open_share: float = 0.0) -> Array:
-    """Ink float32 in [0, 1] of a figure's outline and some inner edges, drawn by an unsteady hand.
+def outline_drawing(
+    figure: Array, picture: Array, rng: np.random.Generator, *, open_share: float = 0.0
+) -> tuple[Array, Array]:
+    """Ink float32 in [0, 1] of a figure's outline and some inner edges by an unsteady hand, and what it enclosed.
 
-    figure: uint8 0/1. open_share: share of the outline that is left out, in a few gaps.
+    figure: uint8 0/1. open_share: share of the outline that is left out, in a few gaps. The enclosed figure (uint8 0/1)
+    goes along the middle of the line where there is one. Along the page's border no line is drawn.
     """
-    side = figure.shape[0]
-    canvas = np.zeros((side * 2, side * 2), np.uint8)
+    height, across = figure.shape
+    canvas = np.zeros((height * 2, across * 2), np.uint8)
     width = int(rng.integers(2, 7))
     outlines, _ = cv2.findContours(figure, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     doubled = rng.random() < 0.25
+    enclosed = []
     for outline in outlines:
         points = outline[:, 0].astype(np.float32)
         if len(points) < 12:
             continue
+        shaken = _shake(points, rng)
+        keep = ((points > 0) & (points < np.array([across - 1, height - 1]))).all(1)
+        enclosed.append(np.round(shaken * 16).astype(np.int32)[:, None])
         for _ in range(2 if doubled else 1):
-            _draw_closed(canvas, points, width, rng, open_share)
+            _draw_closed(canvas, shaken, keep, width, rng, open_share)
+    drawn = np.zeros_like(figure)
+    cv2.fillPoly(drawn, enclosed, 1, cv2.LINE_8, 4)
     inner = _inner_edges(figure, picture, rng)
-    ink = cv2.resize(canvas, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    ink = cv2.resize(canvas, (across, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     if inner is not None:
         ink = np.maximum(ink, inner)
     if rng.random() < 0.2:  # a line of the ground, or a stray mark
         _draw_stray(canvas, width, rng)
-        ink = np.maximum(ink, cv2.resize(canvas, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32) / 255)
-    return np.asarray(np.clip(ink * rng.uniform(1.0, 1.5), 0, 1))
+        stray = cv2.resize(canvas, (across, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+        ink = np.maximum(ink, stray)
+    return np.asarray(np.clip(ink * rng.uniform(1.0, 1.5), 0, 1)), drawn
 
 
-def _draw_closed(canvas: Array, points: Array, width: int, rng: np.random.Generator, open_share: float) -> None:
+def _shake(points: Array, rng: np.random.Generator) -> Array:
+    """A closed outline (N, 2) as an unsteady hand follows it."""
     count = len(points)
-    keep = np.ones(count, bool)
+    tremor = rng.normal(0, 1, (count // 15 + 3, 2))
+    tremor[-1] = tremor[0]
+    at = np.linspace(0, len(tremor) - 1, count)
+    shift = np.stack([np.interp(at, np.arange(len(tremor)), tremor[:, i]) for i in range(2)], 1)
+    return np.asarray(points + shift * rng.uniform(0.0, 1.6))
+
+
+def _draw_closed(
+    canvas: Array, points: Array, keep: Array, width: int, rng: np.random.Generator, open_share: float
+) -> None:
+    count = len(points)
+    keep = keep.copy()
     if open_share > 0:
         gaps = int(rng.integers(1, 6))
         for _ in range(gaps):
             length = int(count * open_share / gaps)
             start = int(rng.integers(count))
             keep[np.arange(start, start + length) % count] = False
-    tremor = rng.normal(0, 1, (count // 15 + 3, 2))
-    at = np.linspace(0, len(tremor) - 1, count)
-    shift = np.stack([np.interp(at, np.arange(len(tremor)), tremor[:, i]) for i in range(2)], 1)
-    points = points + shift * rng.uniform(0.0, 1.6)
     # Strokes: runs of kept points, each with its own small offset, so that ends do not quite meet.
     breaks = np.sort(rng.choice(count, int(rng.integers(1, 7)), replace=False))
     for run in np.split(np.roll(np.arange(count), -int(breaks[0])), breaks[1:] - breaks[0]):
@@ -105,10 +123,10 @@ def _inner_edges(figure: Array, picture: Array, rng: np.random.Generator) -> Arr
 
 
 def _draw_stray(canvas: Array, width: int, rng: np.random.Generator) -> None:
-    side = canvas.shape[0]
+    side = min(canvas.shape)
     if rng.random() < 0.5:
-        y = int(rng.uniform(0.6, 0.95) * side)
-        cv2.line(canvas, (0, y), (side, y + int(rng.normal(0, 6))), 255, width, cv2.LINE_AA)
+        y = int(rng.uniform(0.6, 0.95) * canvas.shape[0])
+        cv2.line(canvas, (0, y), (canvas.shape[1], y + int(rng.normal(0, 6))), 255, width, cv2.LINE_AA)
         return
     start = rng.integers(0, side, 2)
     end = start + rng.normal(0, side / 8, 2).astype(int)

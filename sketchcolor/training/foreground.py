@@ -101,8 +101,8 @@ def sketch_sample(sample: Sample, side: int, rng: np.random.Generator) -> tuple[
         if 0.02 < figure.mean() < 0.9:
             break
     share = 0.0 if rng.random() < 0.3 else float(rng.uniform(0.02, 0.35))
-    ink = drawings.outline_drawing(figure, shown, rng, open_share=share)
-    return np.dstack([ink, *sketch_hints(ink)]).astype(np.float32), figure.astype(np.float32)
+    ink, enclosed = drawings.outline_drawing(figure, shown, rng, open_share=share)
+    return np.dstack([ink, *sketch_hints(ink)]).astype(np.float32), enclosed.astype(np.float32)
 
 
 def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:

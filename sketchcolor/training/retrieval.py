@@ -7,8 +7,9 @@ it looks like in lines comes from the sketches.
 - Contrast: a drawing is near its own photo and photos of its class, far from all others (temperature TEMPERATURE).
 - Knowledge: from the drawing as from the photo, the teacher's judgement of the photo (1000 soft classes) must be
   predictable. Classes that no sketch shows are still told apart in this way.
-- Variety: thousands of photos without sketches give drawings too (edges, thinned, warped, broken), and pictures with
-  their line drawing (OpenMoji) give pairs of another hand.
+- Variety: thousands of photos without sketches give drawings too, of the figure alone where one is found (its outline
+  by an unsteady hand and inner edges; else edges, thinned, warped, broken), and pictures with their line drawing
+  (OpenMoji) give pairs of another hand.
 """
 
 from __future__ import annotations
@@ -27,13 +28,16 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sketchcolor.regions.networks import PHOTO_SIDE, PhotoNet
 from sketchcolor.retrieval.embedding import photo_page, sketch_page
 from sketchcolor.retrieval.network import KIND, SIDE, TwoTowers
 from sketchcolor.training import common, drawings
+from sketchcolor.weights import load_shipped
 
 TEMPERATURE = 0.07
 SOFTNESS = 2.0
 MOVING_AVERAGE = 0.997
+INVENTED = 0.2  # share of the drawings of a labelled pair that are made from the photo all the same
 Picture = NDArray[np.uint8]
 
 
@@ -137,6 +141,43 @@ def teacher_judgements(teacher: nn.Module, photos: list[Picture], cache: Path) -
     return logits
 
 
+def find_figures(photos: list[Picture], cache: Path) -> list[Picture | None]:
+    """Figure mask (uint8 0/255) of each photo by the shipped foreground network, None where none stands out; cached."""
+    if cache.exists():
+        kept = np.load(cache)
+        packed = [kept[str(i)] for i in range(len(photos))]
+    else:
+        network = PhotoNet()
+        network.load_state_dict(load_shipped("foreground-photo"))
+        network.eval().to(memory_format=torch.channels_last)
+        packed = []
+        for start in range(0, len(photos), 16):
+            chosen = photos[start : start + 16]
+            with torch.inference_mode():
+                logits = network(common.to_tensor([photo_page(p, PHOTO_SIDE) for p in chosen]))[:, 0].numpy()
+            for photo, likely in zip(chosen, logits, strict=True):
+                mask = cv2.resize(likely, (photo.shape[1], photo.shape[0])) > 0
+                packed.append(np.packbits(mask) if 0.04 < mask.mean() < 0.75 else np.zeros(0, np.uint8))
+            common.say(f"\rfigures {start}/{len(photos)}", end="")
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(cache, **{str(i): bits for i, bits in enumerate(packed)})
+    shapes = [p.shape[:2] for p in photos]
+    return [
+        np.unpackbits(bits, count=h * w).reshape(h, w) * np.uint8(255) if bits.size else None
+        for bits, (h, w) in zip(packed, shapes, strict=True)
+    ]
+
+
+def draw(photo: Picture, figure: Picture | None, rng: np.random.Generator) -> NDArray[Any]:
+    """Lines that a person might draw of a photo: of its figure alone, more often than not, where one is known."""
+    if figure is None or rng.random() < 0.3:
+        return drawings.draw_from_photo(photo, rng)
+    simple = drawings.simplify(figure, rng)
+    if not simple.any():
+        return drawings.draw_from_photo(photo, rng)
+    return drawings.outline_drawing(simple, photo, rng, open_share=float(rng.uniform(0, 0.2)))[0]
+
+
 @torch.inference_mode()
 def settle(towers: TwoTowers, pages: list[Picture], photos: list[Picture]) -> None:
     """Measure each tower's centre on training pictures, and the axes along which the photos' classes differ (PCA)."""
@@ -190,6 +231,7 @@ def train(options: argparse.Namespace) -> None:
     teacher.load_state_dict({k: v.float() for k, v in load_file(str(options.teacher)).items()})
     teacher.eval().requires_grad_(False)
     judged = teacher_judgements(teacher, data.photos, options.work / "teacher-logits.pt")
+    figures = find_figures(data.photos, options.work / "figures.npz")
     towers = TwoTowers()
     for tower in (towers.sketch, towers.photo):
         tower.trunk.load_state_dict(teacher.features.state_dict())
@@ -216,14 +258,14 @@ def train(options: argparse.Namespace) -> None:
 
     def make(step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         rng = np.random.default_rng((options.seed, step))
-        labels = rng.choice(sorted(by_label), options.batch // 3, replace=False)
+        labels = rng.choice(sorted(by_label), round(options.batch * options.labelled / 2), replace=False)
         chosen = [by_label[label][i] for label in labels for i in rng.choice(len(by_label[label]), 2, replace=False)]
         chosen += [data.loose[i] for i in rng.choice(len(data.loose), options.batch - len(chosen), replace=False)]
         pages, photos, targets = [], [], []
         for pair in chosen:
             own = pair.photos[0] if rng.random() < 0.7 else pair.photos[rng.integers(len(pair.photos))]
-            if pair.drawing is None:
-                lines = drawings.draw_from_photo(data.photos[own], rng)
+            if pair.drawing is None or rng.random() < INVENTED:
+                lines = draw(data.photos[own], figures[own], rng)
             else:
                 lines = 1 - data.drawings[pair.drawing][..., 0].astype(np.float32) / 255
             pages.append(sketch_page(drawings.redraw(lines, rng), SIDE))
@@ -280,7 +322,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, default=Path("models"))
     made.add_argument("--work", type=Path, default=Path("training-retrieval"))
     made.add_argument("--steps", type=int, default=2400)
-    made.add_argument("--batch", type=int, default=36, help="pairs a step; two thirds drawn by people")
+    made.add_argument("--batch", type=int, default=36, help="pairs a step")
+    made.add_argument("--labelled", type=float, default=0.6, help="share of the pairs whose class is known")
     made.add_argument("--rate", type=float, default=4e-4)
     made.add_argument("--knowledge", type=float, default=0.3, help="weight of the teacher's judgement")
     made.add_argument("--seed", type=int, default=0)
