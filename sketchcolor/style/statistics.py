@@ -83,49 +83,54 @@ def index_regions(masks: Tensor, size: tuple[int, int], *, pull: float = 0.5) ->
     return RegionIndex(torch.cat(indices), torch.cat(weights)[:, None].float(), tuple(lengths))
 
 
+# Features are gone through in blocks of so many values: what is made of them on the way stays small, and in the cache.
+BLOCK = 2**21
+
+
 class _RegionalMoments(torch.autograd.Function):
     """Sum of w x and of w x x^T over each region's rows, with a gradient that writes each row once.
 
     Autograd's own way through gather, split and product makes and fills several arrays of the size of the features
-    for each region; this makes one.
+    for each region; this makes one, the gradient.
     """
 
     @staticmethod
     def forward(ctx: Any, flat: Tensor, index: Tensor | None, weight: Tensor, lengths: tuple[int, ...]) -> Any:
         ctx.save_for_backward(flat, weight, *([] if index is None else [index]))
         ctx.lengths = lengths
-        means, seconds = [], []
-        for rows, w in _region_rows(flat, index, weight, lengths):
+        channels = flat.shape[1]
+        mean, second = flat.new_zeros(len(lengths), channels), flat.new_zeros(len(lengths), channels, channels)
+        for region, where, w in _blocks(channels, weight, lengths):
+            rows = flat[where] if index is None else flat.index_select(0, index[where])
             weighted = w * rows
-            means.append(weighted.sum(dim=0))
-            seconds.append(rows.T @ weighted)
-        return torch.stack(means), torch.stack(seconds)
+            mean[region] += weighted.sum(dim=0)
+            second[region].addmm_(rows.T, weighted)
+        return mean, second
 
     @staticmethod
     def backward(ctx: Any, grad_mean: Tensor, grad_second: Tensor) -> Any:
         flat, weight, *rest = ctx.saved_tensors
         index = rest[0] if rest else None
-        grad = torch.zeros_like(flat)
-        start = 0
-        regions = _region_rows(flat, index, weight, ctx.lengths)
-        for r, (rows, w) in enumerate(regions):
-            own = torch.addmm(grad_mean[r], rows, grad_second[r] + grad_second[r].T).mul_(w)
+        grad = torch.empty_like(flat) if index is None else torch.zeros_like(flat)
+        both = grad_second + grad_second.transpose(1, 2)
+        for region, where, w in _blocks(flat.shape[1], weight, ctx.lengths):
             if index is None:
-                grad += own
+                torch.addmm(grad_mean[region], flat[where], both[region], out=grad[where]).mul_(w)
             else:
-                grad.index_add_(0, index[start : start + len(rows)], own)
-            start += len(rows)
+                rows = flat.index_select(0, index[where])
+                grad.index_add_(0, index[where], torch.addmm(grad_mean[region], rows, both[region]).mul_(w))
         return grad, None, None, None
 
 
-def _region_rows(
-    flat: Tensor, index: Tensor | None, weight: Tensor, lengths: Sequence[int]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    start = 0
-    for length in lengths:
-        w = weight[start : start + length]
-        yield (flat if index is None else flat.index_select(0, index[start : start + length])), w
-        start += length
+def _blocks(channels: int, weight: Tensor, lengths: Sequence[int]) -> Iterator[tuple[int, slice, Tensor]]:
+    """(region, positions in the index, their weights) of each block."""
+    size = max(1, BLOCK // channels)
+    first = 0
+    for region, length in enumerate(lengths):
+        for start in range(first, first + length, size):
+            where = slice(start, min(start + size, first + length))
+            yield region, where, weight[where]
+        first += length
 
 
 def regional_sums(features: Tensor, region: RegionIndex) -> tuple[Tensor, Tensor]:

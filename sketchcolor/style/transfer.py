@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sketchcolor.devices import keeping_memory
 from sketchcolor.errors import SketchColorError
 from sketchcolor.records import Progress, ProgressCallback
 from sketchcolor.settings import StyleSettings
@@ -63,9 +64,24 @@ def transfer(
     sizes = _sizes(job.start.shape[-2:], settings.scales, backbone.minimum_side)
     plan = _split_steps(settings.steps, len(sizes))
     run = _Run(settings, progress, checkpoint, job)
+    with keeping_memory(str(job.start.device)):
+        layers = (style_layers, content_layers)
+        image = _coarse_to_fine(run, job, backbone, settings, layers, list(zip(sizes, plan, strict=True)))
+    return Outcome(image, tuple(run.losses), run.stopped, run.halvings)
+
+
+def _coarse_to_fine(
+    run: _Run,
+    job: Job,
+    backbone: Backbone,
+    settings: StyleSettings,
+    layers: tuple[tuple[str, ...], tuple[str, ...]],
+    plan: Sequence[tuple[tuple[int, int], int]],
+) -> Tensor:
+    """Optimise at each (size, steps) of the plan; what a coarser size changed is carried to the next."""
     image = job.start
     coarse: Tensor | None = None
-    for scale, (size, steps) in enumerate(zip(sizes, plan, strict=True)):
+    for scale, (size, steps) in enumerate(plan):
         if scale < run.scale:
             continue
         base = resize_tensor(job.start, size)
@@ -75,16 +91,16 @@ def transfer(
         )
         image = image.clamp(0, 1)
         if not run.stopped:
-            layers = tuple(dict.fromkeys([*style_layers, *content_layers]))
-            tile = plan_tiles(backbone, layers, size, settings.max_memory, str(job.start.device))
-            if tile is not None and progress is not None:
-                progress(Progress(f"tiles of {tile} px", 0, 1))
-            goals = find_goals(job, backbone, settings, size, (style_layers, content_layers), tile)
-            loop = Objective(job, backbone, settings, goals, (style_layers, content_layers), size, tile)
+            needed = tuple(dict.fromkeys([*layers[0], *layers[1]]))
+            tile = plan_tiles(backbone, needed, size, settings.max_memory, str(job.start.device))
+            if tile is not None and run.progress is not None:
+                run.progress(Progress(f"tiles of {tile} px", 0, 1))
+            goals = find_goals(job, backbone, settings, size, layers, tile)
+            loop = Objective(job, backbone, settings, goals, layers, size, tile)
             run.scale = scale
             image = run.at_size(loop, image, steps)
         coarse = image
-    return Outcome(image, tuple(run.losses), run.stopped, run.halvings)
+    return image
 
 
 def _sizes(full: Sequence[int], scales: int, minimum: int) -> list[tuple[int, int]]:
