@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from sketchcolor.choosing import choose
 from sketchcolor.errors import ImageError, LibraryError
 from sketchcolor.lines import Lines
 from sketchcolor.records import Field, Hit, Image, Mask, Match, Overrides, Progress, ProgressCallback, Regions, Result
+from sketchcolor.repainting import repaint
 from sketchcolor.retrieval.library import Library
 from sketchcolor.settings import ColorSettings
 
@@ -102,12 +103,14 @@ class Colorizer:
         progress: ProgressCallback | None = None,
         settings: ColorSettings | None = None,
         overrides: Overrides = Overrides(),  # noqa: B008 - frozen
+        previous: Result | None = None,
     ) -> Result:
         """Colour a sketch, RGB uint8 (H, W, 3) or a path, from the library or from a given reference.
 
         The result has the sketch's own size. `progress` hears of each stage, gets the preview as a picture, and may
         return False to stop the painting and keep the best so far. `overrides` holds masks, maps and pairs that the
-        user decides. Raises ImageError, LibraryError and SettingsError.
+        user decides. With a `previous` result of the same sketch, only what comes out otherwise now is painted again.
+        Raises ImageError, LibraryError and SettingsError.
         """
         settings = settings or self.settings
         work = self._begin(sketch, settings, progress)
@@ -142,15 +145,18 @@ class Colorizer:
             under, trust = regions.underpaint(
                 picture, reference_mask, sketch_mask, placed, parts.sketch_map, parts.reference_map, matches
             )
-            under = regions.recolor(under, parts.sketch_map, overrides.colors)
-            preview = _finish(under, work, settings)
+            preview = _finish(regions.recolor(under, parts.sketch_map, overrides.colors), work, settings)
         work.seconds["to_preview"] = round(time.perf_counter() - work.began, 4)
         if progress is not None:
             progress(Progress("preview", 1, 1, image=preview))
         with work.stage("paint"):
             watch = _showing_pages(progress, work, settings)
-            painting, losses, stopped = self._paint(under, trust, picture, parts, matches, settings, watch)
-            painting = regions.recolor(painting, parts.sketch_map, overrides.colors)
+
+            def paint(*what: Any) -> tuple[Image, tuple[dict[str, float], ...], bool]:
+                return self._paint(picture, matches, settings, *what)
+
+            painted, losses, stopped = repaint(previous, under, trust, picture, parts, settings, paint, watch)
+            painting = regions.recolor(painted, parts.sketch_map, overrides.colors)
         with work.stage("finish"):
             result = _finish(painting, work, settings)
         work.seconds["total"] = round(time.perf_counter() - work.began, 4)
@@ -167,7 +173,7 @@ class Colorizer:
             losses=losses,
             seconds=work.seconds,
             settings=settings,
-            layers=_layers(under, painting, drawing, placed, picture),
+            layers=_layers(under, painted, painting, drawing, placed, picture),
             stopped=stopped,
             notes=tuple(work.notes),
         )
@@ -214,12 +220,12 @@ class Colorizer:
 
     def _paint(
         self,
-        under: Image,
-        trust: Field,
         reference: Image,
-        parts: Regions,
         matches: tuple[Match, ...],
         settings: ColorSettings,
+        under: Image,
+        trust: Field,
+        parts: Regions,
         progress: ProgressCallback | None,
     ) -> tuple[Image, tuple[dict[str, float], ...], bool]:
         """Style transfer over the underpainting: (painting, losses, stopped)."""
@@ -259,9 +265,12 @@ def _finish(painting: Image, work: _Work, settings: ColorSettings) -> Image:
     return lines.overlay(_to_size(painting, work.page.shape[:2]), work.full_lines, settings.lines)
 
 
-def _layers(under: Image, painting: Image, drawing: Lines, placed: Alignment, reference: Image) -> dict[str, object]:
+def _layers(
+    under: Image, painted: Image, painting: Image, drawing: Lines, placed: Alignment, reference: Image
+) -> dict[str, object]:
     return {
         "underpainting": under,
+        "painted": painted,  # before the user's own colours
         "painting": painting,
         "lines": np.asarray(255 * (1 - drawing.ink) + 0.5, dtype=np.uint8),
         "reference": reference,

@@ -135,7 +135,7 @@ def recolor(image: Image, labels: Labels, colors: Sequence[tuple[int, tuple[int,
     if labels.shape != image.shape[:2]:
         size = (image.shape[1], image.shape[0])
         labels = cv2.resize(labels.astype(np.float32), size, interpolation=cv2.INTER_NEAREST).astype(np.int32)
-    lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    rgb_image = image.astype(np.float32) / 255
     for label, rgb in colors:
         inside = labels == label
         if not inside.any():
@@ -143,6 +143,9 @@ def recolor(image: Image, labels: Labels, colors: Sequence[tuple[int, tuple[int,
             raise SettingsError(f"the sketch has no region {label}; it has {known}")
         wanted = cv2.cvtColor(np.array([[rgb]], np.float32) / 255, cv2.COLOR_RGB2LAB)[0, 0]
         share = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), 0.8)[..., None]
-        lab += (wanted - lab[inside].mean(axis=0)) * share
-    rgb_image = cv2.cvtColor(np.clip(lab, (0, -127, -127), (100, 127, 127)).astype(np.float32), cv2.COLOR_LAB2RGB)
+        for _ in range(3):  # what cannot be shown is cut off, which moves the mean
+            lab = cv2.cvtColor(rgb_image, cv2.COLOR_RGB2LAB)
+            lab += (wanted - lab[inside].mean(axis=0)) * share
+            lab = np.clip(lab, (0, -127, -127), (100, 127, 127)).astype(np.float32)
+            rgb_image = np.clip(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), 0, 1)
     return np.asarray(np.clip(255 * rgb_image + 0.5, 0, 255).astype(np.uint8))

@@ -177,10 +177,12 @@ class Studio:
             raise ImageError("draw or upload a sketch first")
         colorizer = self.shelf.colorizer(library)
         session.stop = threading.Event()
-        sketch, reference, overrides = session.sketch, session.reference, session.overrides
+        sketch, reference, overrides, previous = session.sketch, session.reference, session.overrides, session.result
 
         def work(progress: Callable[[Progress], bool | None]) -> Result:
-            return colorizer.color(sketch, reference, progress=progress, settings=settings, overrides=overrides)
+            return colorizer.color(
+                sketch, reference, progress=progress, settings=settings, overrides=overrides, previous=previous
+            )
 
         for step in streamed(work, session.stop):
             if isinstance(step, Result):
