@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from sketchcolor.images import fit_size
-from sketchcolor.records import Field, Image, Mask
+from sketchcolor.records import Field, Image, Labels, Mask
 from sketchcolor.regions.classical import Foreground, around_strokes, sketch_by_closing, sketch_hints
 from sketchcolor.regions.placement import believable
 
@@ -38,6 +39,8 @@ SURELY_CLOSED = 0.85
 MUCH_MORE = 1.5
 # ... and likelihood from which an area counts as figure where gap closing says so too.
 ENCLOSED = 0.15
+# A hole of at most this share of the figure, with no line around it, is a mistake.
+GAP = 0.02
 # Pixels nearer to ink than this share of the page are not asked when a closed area is judged as a whole.
 NEAR_INK = 0.01
 
@@ -159,7 +162,9 @@ def sketch_foreground(ink: Field, width: float) -> Foreground:
     """
     solid = ink > 0.4
     closed = sketch_by_closing(ink, width)
-    if closed.confidence >= SURELY_CLOSED:
+    # Where the drawing runs off the page, closing cannot know on which side of a line the figure is.
+    whole = not _touches_border(closed.mask)
+    if whole and closed.confidence >= SURELY_CLOSED:
         # A drawing whose outline is closed needs no network; only the ink is shared out anew.
         return Foreground(_by_areas(solid, closed.mask.astype(np.float32)), closed.confidence)
     small_size = fit_size(ink.shape[0], ink.shape[1], SKETCH_SIDE)
@@ -174,7 +179,8 @@ def sketch_foreground(ink: Field, width: float) -> Foreground:
     rough = rough[: small.shape[0], : small.shape[1]]
     likely = np.clip(cv2.resize(rough, ink.shape[::-1], interpolation=cv2.INTER_CUBIC), 0, 1)
     # Where closing gaps encloses an area too, less is asked of the network.
-    likely = np.where(closed.mask & (likely > ENCLOSED), np.maximum(likely, 0.5 + 1e-3), likely)
+    if whole:
+        likely = np.where(closed.mask & (likely > ENCLOSED), np.maximum(likely, 0.5 + 1e-3), likely)
     mask = _by_areas(solid, likely)
     misses_ink = (solid & mask).sum() < LEAST_INK * solid.sum()
     if misses_ink and closed.mask.sum() > MUCH_MORE * mask.sum():
@@ -184,6 +190,27 @@ def sketch_foreground(ink: Field, width: float) -> Foreground:
     if mask.mean() < SMALLEST_FIGURE or mask.sum() < 1.2 * (solid & mask).sum():
         return Foreground(around_strokes(solid.astype(np.uint8), width), 0.3)
     return Foreground(mask, float(np.abs(2 * rough - 1).mean()))
+
+
+def _without_gaps(figure: Mask, labels: Labels, areas: NDArray[Any]) -> Mask:
+    """Small holes of the figure in the midst of an area filled: no line is drawn around them."""
+    count, holes, stats, _ = cv2.connectedComponentsWithStats((~figure).astype(np.uint8), connectivity=4)
+    filled = figure.copy()
+    for hole in range(1, count):
+        left, top, width, height, size = stats[hole]
+        if size > GAP * figure.sum():
+            continue
+        box = slice(top, top + height), slice(left, left + width)
+        inside = holes[box] == hole
+        own = labels[box][inside]
+        own = own[own > 0]
+        if own.size and size < areas[own].max() / 3:
+            filled[box][inside] = True
+    return np.asarray(filled)
+
+
+def _touches_border(mask: Mask) -> bool:
+    return bool(mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
 
 
 def _by_areas(solid: Mask, likely: Field) -> Mask:
@@ -205,6 +232,7 @@ def _by_areas(solid: Mask, likely: Field) -> Mask:
         elif votes[label] <= max(0.001 * solid.size, 0.01 * asked[label]):
             decision[label] = 0
     judged = decision[labels]
+    figure = _without_gaps(figure, labels, areas)
     sides = np.where(judged < 0, figure, judged == 1)
     # Ink goes to the nearer side, so the border runs along the line's middle.
     _, nearest = cv2.distanceTransformWithLabels(solid.astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)

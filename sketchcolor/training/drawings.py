@@ -144,14 +144,19 @@ def redraw(lines: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     x = matrix[0, 0] * columns + matrix[0, 1] * rows + matrix[0, 2] + bend[0]
     y = matrix[1, 0] * columns + matrix[1, 1] * rows + matrix[1, 2] + bend[1]
     out = cv2.remap(lines.astype(np.float32), x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR)
-    if rng.random() < 0.4:
-        out = cv2.dilate(out, np.ones((2, 2), np.uint8))
+    if rng.random() < 0.5:
+        out = cv2.dilate(out, np.ones((int(rng.integers(2, 5)),) * 2, np.uint8))
+    if rng.random() < 0.15:  # rough
+        out = cv2.GaussianBlur(out, (0, 0), 1.2) * 1.6 + rng.normal(0, 0.06, out.shape)
+        out = np.clip((out - 0.15) / 0.85, 0, 1).astype(np.float32)
     for _ in range(int(rng.integers(0, 4))):
         top, left = rng.integers(0, height), rng.integers(0, width)
         out[top : top + rng.integers(6, 30), left : left + rng.integers(6, 30)] = 0
-    if rng.random() < 0.1:
-        cut = int(rng.uniform(0.35, 0.6) * width)
-        out[:, cut:] = 0
+    if rng.random() < 0.18:  # partly off the page
+        if rng.random() < 0.7:
+            out[:, int(rng.uniform(0.35, 0.7) * width) :] = 0
+        else:
+            out[int(rng.uniform(0.4, 0.7) * height) :] = 0
     return np.asarray(out[:, ::-1] if rng.random() < 0.5 else out)
 
 
