@@ -19,3 +19,7 @@ class LibraryError(SketchColorError):
 
 class WeightsError(SketchColorError):
     """Network weights are missing, damaged or not trusted."""
+
+
+class BusyError(SketchColorError):
+    """The app has done enough for one visitor for now."""

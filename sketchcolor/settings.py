@@ -80,6 +80,8 @@ BACKBONES = (
     "efficientnet_b0",
 )
 QUALITIES = ("preview", "normal", "high")
+# What the app takes from one address.
+JOBS_A_MINUTE = 60
 STYLE_MODES = ("global", "segmented", "laplacian", "doodle")
 
 

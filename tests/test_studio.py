@@ -219,3 +219,51 @@ def spoken_error():
 
 def test_a_session_holds_nothing_at_first():
     assert Session().sketch is None and Session().folder is None
+
+
+def test_scribbles_give_regions_their_colours(studio):
+    session = studio.session("scribbler")
+    studio.take_sketch(session, draw_disc())
+    studio.take_reference(session, photo_of_disc(), "own picture")
+    first = last(studio.color(session, "lib", QUICK))
+    strokes = np.zeros((256, 256, 4), np.uint8)
+    with pytest.raises(ImageError, match="scribble"):
+        studio.scribble(session, strokes)
+    strokes[120:136, 110:150] = (20, 90, 200, 255)  # in the disc
+    strokes[4:12, 4:200] = (240, 200, 30, 255)  # on the ground
+    regions = studio.scribble(session, strokes)
+    inside, outside = first.regions.sketch_map[48, 48], first.regions.sketch_map[2, 2]
+    assert regions == sorted({int(inside), int(outside)})
+    image = last(studio.color(session, "lib", QUICK)).image.astype(int)
+    assert np.abs(image[50:78, 50:78].mean((0, 1)) - (20, 90, 200)).max() < 30
+    assert np.abs(image[2:20, 2:20].mean((0, 1)) - (240, 200, 30)).max() < 45
+    studio.forget_corrections(session)
+    assert (last(studio.color(session, "lib", QUICK)).image == first.image).all()
+
+
+def test_strokes_on_several_layers_lie_over_one_another():
+    from sketchcolor.ui.controls import strokes_of
+
+    below, above = np.full((4, 4, 4), 9, np.uint8), np.zeros((4, 4, 4), np.uint8)
+    above[0] = 200
+    found = strokes_of({"layers": [below, above]})
+    assert (found[0] == 200).all() and (found[1:] == 9).all()
+    assert not strokes_of(None).any()
+
+
+def test_one_address_has_its_share_of_the_turns():
+    from sketchcolor.errors import BusyError
+    from sketchcolor.studio.turnstile import Turnstile
+
+    now = [0.0]
+    turnstile = Turnstile(2, lambda: now[0])
+    for _ in range(2):
+        turnstile.enter("a")
+    with pytest.raises(BusyError, match="try again in 60 s"):
+        turnstile.enter("a")
+    turnstile.enter("b")
+    now[0] = 61.0
+    turnstile.enter("a")
+    free = Turnstile(0)
+    for _ in range(100):
+        free.enter("a")

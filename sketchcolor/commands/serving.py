@@ -9,6 +9,7 @@ from typing import Any
 from sketchcolor.cli import Answer, add_command
 from sketchcolor.commands.terminal import say
 from sketchcolor.errors import SettingsError, SketchColorError
+from sketchcolor.settings import JOBS_A_MINUTE
 
 
 def register(commands: Any) -> None:
@@ -20,6 +21,8 @@ def register(commands: Any) -> None:
     serve.add_argument("--share", action="store_true", help="also through a public address of Gradio")
     serve.add_argument("--auth", metavar="NAME:PASSWORD", help="ask visitors for these")
     serve.add_argument("--no-folders", action="store_true", help="visitors cannot index folders of this computer")
+    rate = "jobs a minute that one address may start (default %(default)s; 0: any number)"
+    serve.add_argument("--rate", type=int, default=JOBS_A_MINUTE, metavar="JOBS", help=rate)
     serve.add_argument("--open", action="store_true", help="open the browser")
     serve.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default auto")
 
@@ -36,6 +39,8 @@ def run_serve(options: argparse.Namespace) -> Answer:
         auth = (name, password)
     if options.port is not None and not 0 < options.port < 65536:
         raise SettingsError(f"--port must be from 1 to 65535, not {options.port}")
+    if options.rate < 0:
+        raise SettingsError(f"--rate must be at least 0, not {options.rate}")
     if options.library is not None:
         Library.open(options.library)  # what is wrong with it is said before anything starts
     from sketchcolor.ui import launch
@@ -49,6 +54,7 @@ def run_serve(options: argparse.Namespace) -> Answer:
             share=options.share,
             auth=auth,
             folders=not options.no_folders,
+            rate=options.rate,
             open_browser=options.open,
             wait=False,
         )

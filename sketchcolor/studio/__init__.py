@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
-import tempfile
 import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +20,16 @@ from sketchcolor.choosing import choose
 from sketchcolor.commands.recipe import RECIPE
 from sketchcolor.errors import ImageError, SketchColorError
 from sketchcolor.lines import find_lines
-from sketchcolor.plots import tinted
-from sketchcolor.records import Hit, Image, Labels, Mask, Overrides, Progress, Result
+from sketchcolor.records import Image, Overrides, Progress, Result
 from sketchcolor.settings import ColorSettings, StyleSettings
+from sketchcolor.studio.corrections import Corrections
+from sketchcolor.studio.session import Session
 from sketchcolor.studio.shelf import Shelf
 from sketchcolor.studio.streams import streamed
+from sketchcolor.studio.turnstile import Turnstile
 from sketchcolor.styling import stylize
+
+__all__ = ["MOST_MEGAPIXELS", "Session", "Studio", "check_size"]
 
 SHOWN_HITS = 8
 THUMBNAIL = 220
@@ -37,43 +39,18 @@ MOST_MEGAPIXELS = 40.0
 FORGET_AFTER = 3600
 
 
-@dataclass
-class Session:
-    """One visitor's work. Nothing of it is ever seen by another."""
-
-    sketch: Image | None = None
-    reference: Image | None = None
-    reference_name: str = ""
-    hits: tuple[Hit, ...] = ()
-    result: Result | None = None
-    overrides: Overrides = field(default_factory=Overrides)
-    picked: int | None = None
-    stop: threading.Event = field(default_factory=threading.Event)
-    searching: threading.Lock = field(default_factory=threading.Lock)
-    found: tuple[tuple[str, str], tuple[list[tuple[Image, str]], list[str]]] | None = None
-    folder: Path | None = None
-    seen: float = field(default_factory=time.monotonic)
-
-    def files(self) -> Path:
-        """This visitor's own temporary folder."""
-        if self.folder is None:
-            self.folder = Path(tempfile.mkdtemp(prefix="sketchcolor-"))
-        return self.folder
-
-    def end(self) -> None:
-        """Stop what runs and remove what was written."""
-        self.stop.set()
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder = None
-
-
-class Studio:
+class Studio(Corrections):
     """The networks and libraries that all visitors share, and each visitor's session."""
 
-    def __init__(self, library: Path | None = None, device: str = "auto", *, folders: bool = True) -> None:
-        """`library`: the one chosen at first (None: the starter library). folders: server folders may be indexed."""
+    def __init__(
+        self, library: Path | None = None, device: str = "auto", *, folders: bool = True, rate: int = 0
+    ) -> None:
+        """`library`: the one chosen at first (None: the starter library). folders: server folders may be indexed.
+
+        rate: jobs a minute that are taken from one address (0: any number).
+        """
         self.device = device
+        self.turnstile = Turnstile(rate)
         self.shelf = Shelf(library, device, folders=folders)
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
@@ -198,75 +175,11 @@ class Studio:
 
         yield from streamed(work, session.stop)
 
-    # --- correcting
-
-    def correct_mask(self, session: Session, which: str, added: Mask, removed: Mask) -> None:
-        """Paint into the foreground mask of "sketch" or "reference"; masks of any size."""
-        result = self.result_of(session)
-        known = result.sketch_mask if which == "sketch" else result.reference_mask
-        assert known is not None
-        more, less = (regions.sized_mask(m, (known.shape[0], known.shape[1])) for m in (added, removed))
-        mask = (known | more) & ~less
-        kept = replace(session.overrides, pairs=(), colors=())  # regions get other numbers
-        sketch = which == "sketch"
-        session.overrides = replace(kept, sketch_mask=mask) if sketch else replace(kept, reference_mask=mask)
-
-    def views(self, session: Session) -> tuple[Image, Image]:
-        """Sketch and picture with their regions in flat colours, matched ones in the same; the picked one is lit up."""
-        result = self.result_of(session)
-        parts = result.regions
-        assert parts is not None
-        page, reference = result.layers["lines"], result.layers["reference"]
-        if page.ndim == 2:
-            page = cv2.cvtColor(page, cv2.COLOR_GRAY2RGB)
-        partner = np.zeros(int(parts.sketch_map.max()) + 1, np.int32)
-        for match in result.matches:
-            partner[match.sketch] = match.reference
-        chosen = None if session.picked is None else parts.sketch_map == session.picked
-        return tinted(page, partner[parts.sketch_map], chosen), tinted(reference, parts.reference_map)
-
-    def pick(self, session: Session, row: float, column: float) -> int:
-        """The sketch region at a place (shares of height and width), to be matched or coloured next."""
-        parts = self.result_of(session).regions
-        assert parts is not None
-        session.picked = _at(parts.sketch_map, row, column)
-        return session.picked
-
-    def pair(self, session: Session, row: float, column: float) -> tuple[int, int]:
-        """Match the picked sketch region with the reference region at a place."""
-        if session.picked is None:
-            raise ImageError("click a region of the sketch first")
-        parts = self.result_of(session).regions
-        assert parts is not None
-        pair = session.picked, _at(parts.reference_map, row, column)
-        others = tuple(p for p in session.overrides.pairs if p[0] != pair[0])
-        session.overrides = replace(session.overrides, pairs=(*others, pair))
-        return pair
-
-    def lock_color(self, session: Session, rgb: tuple[int, int, int]) -> int:
-        """Give the picked sketch region a mean colour."""
-        if session.picked is None:
-            raise ImageError("click a region of the sketch first")
-        others = tuple(c for c in session.overrides.colors if c[0] != session.picked)
-        session.overrides = replace(session.overrides, colors=(*others, (session.picked, rgb)))
-        return session.picked
-
-    def forget_corrections(self, session: Session) -> None:
-        """Back to what the program decides."""
-        session.overrides, session.picked = Overrides(), None
-
-    @staticmethod
-    def result_of(session: Session) -> Result:
-        """What was coloured last. Raises ImageError where nothing was."""
-        if session.result is None:
-            raise ImageError("colour the sketch first")
-        return session.result
-
     # --- taking away
 
     def downloads(self, session: Session) -> tuple[Path, Path]:
         """(PNG with its settings, zip with layers) in the session's folder."""
-        result = self.result_of(session)
+        result = session.last_result()
         assert session.sketch is not None and result.preview is not None and result.regions is not None
         assert result.sketch_mask is not None and result.reference_mask is not None
         recipe = {
@@ -298,8 +211,3 @@ def check_size(picture: Image) -> None:
     """Raises ImageError for more pixels than a visitor may send."""
     if picture.shape[0] * picture.shape[1] > MOST_MEGAPIXELS * 1e6:
         raise ImageError(f"pictures of more than {MOST_MEGAPIXELS:g} megapixels are not taken here")
-
-
-def _at(labels: Labels, row: float, column: float) -> int:
-    height, width = labels.shape
-    return int(labels[min(height - 1, max(0, int(row * height))), min(width - 1, max(0, int(column * width)))])

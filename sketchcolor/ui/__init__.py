@@ -12,6 +12,7 @@ from typing import Any
 
 import gradio as gr
 
+from sketchcolor.settings import JOBS_A_MINUTE
 from sketchcolor.studio import Studio
 from sketchcolor.ui import api, coloring, libraries, styling
 
@@ -70,6 +71,7 @@ def launch(
     share: bool = False,
     auth: tuple[str, str] | None = None,
     folders: bool = True,
+    rate: int = JOBS_A_MINUTE,
     wait: bool = True,
     open_browser: bool = False,
 ) -> tuple[gr.Blocks, str]:
@@ -80,7 +82,7 @@ def launch(
     own = tempfile.mkdtemp(prefix="sketchcolor-app-")
     os.environ["GRADIO_TEMP_DIR"] = own
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    studio = Studio(library, device, folders=folders)
+    studio = Studio(library, device, folders=folders, rate=rate)
     # The first visitor should not wait for the starter pictures to be indexed and the networks to load.
     threading.Thread(target=studio.warm, daemon=True).start()
     page = build(studio).queue(max_size=WAITING, default_concurrency_limit=2)

@@ -12,15 +12,16 @@ from sketchcolor.images import read_image, save_image
 from sketchcolor.records import Result
 from sketchcolor.settings import QUALITIES, STYLE_MODES, ColorSettings, StyleSettings
 from sketchcolor.studio import MOST_MEGAPIXELS, Session, Studio
-from sketchcolor.ui.controls import spoken
+from sketchcolor.ui.controls import address_of, spoken
 
 
 def calls(studio: Studio) -> None:
     """Add the calls, with controls that nobody sees."""
     lane: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": 1}
 
-    def search(sketch: str, library: str, k: int) -> list[dict[str, Any]]:
+    def search(sketch: str, library: str, k: int, request: gr.Request) -> list[dict[str, Any]]:
         """The pictures of a library that look most like a sketch, nearest first: [{name, score, rank}]."""
+        studio.turnstile.enter(address_of(request))
         hits = studio.shelf.colorizer(library).library.search(_read(sketch, drawing=True), int(k))
         return [{"name": Path(h.path).name, "score": round(h.score, 4), "rank": h.rank} for h in hits]
 
@@ -28,6 +29,7 @@ def calls(studio: Studio) -> None:
         sketch: str, reference: str | None, library: str, quality: str, size: int, seed: int, request: gr.Request
     ) -> tuple[str, dict[str, Any]]:
         """A sketch coloured from a library, or from a given reference: (PNG, report)."""
+        studio.turnstile.enter(address_of(request))
         session = Session(sketch=_read(sketch, drawing=True))
         if reference:
             session.reference, session.reference_name = _read(reference), Path(reference).name
@@ -41,6 +43,7 @@ def calls(studio: Studio) -> None:
         content: str, style: str, mode: str, size: int, steps: int, seed: int, request: gr.Request
     ) -> tuple[str, dict[str, Any]]:
         """A content picture in the style of another: (PNG, report)."""
+        studio.turnstile.enter(address_of(request))
         settings = StyleSettings(size=int(size), steps=int(steps), seed=int(seed))
         run = studio.stylize(Session(), settings, content=_read(content), style=_read(style), mode=mode)
         result = _last(run)

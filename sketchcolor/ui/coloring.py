@@ -16,6 +16,7 @@ from sketchcolor.ui.controls import (
     HEAVY,
     LIGHT,
     PRIVATE,
+    address_of,
     all_controls,
     from_editor,
     painted,
@@ -24,11 +25,13 @@ from sketchcolor.ui.controls import (
     settings_from,
     spoken,
     status_line,
+    strokes_of,
 )
 from sketchcolor.weights import data_folder
 
 FIRST_KNOBS = ("quality", "size", "lines", "hold")
 ADD, REMOVE = "#22c55e", "#ef4444"
+PAINTS = ["#c2410c", "#f59e0b", "#facc15", "#65a30d", "#0d9488", "#2563eb", "#7c3aed", "#db2777", "#78350f", "#f5f5f4"]
 
 
 def tab(studio: Studio) -> Any:
@@ -115,6 +118,7 @@ def tab(studio: Studio) -> Any:
                 studio.choose(session, 0)
 
     def run(library: str, request: gr.Request, *given: Any) -> Iterator[Any]:
+        studio.turnstile.enter(address_of(request))
         session = studio.session(request.session_hash)
         settings = settings_from(ColorSettings, names, given)
         rest = [gr.skip()] * (len(shown) - 2)
@@ -177,6 +181,12 @@ class Corrections:
                 self.sketch_mask = gr.ImageEditor(label="Figure of the sketch", elem_id="sketch-mask", **plain)
                 self.reference_mask = gr.ImageEditor(label="Figure of the picture", elem_id="reference-mask", **plain)
             self.apply = gr.Button("Colour with these figures", elem_id="apply-masks")
+            free = gr.Brush(default_size=10, colors=PAINTS, default_color=PAINTS[0], color_mode="defaults")
+            self.scribbles = gr.ImageEditor(
+                label="Scribble colours on the drawing: each region takes that of the stroke in it",
+                elem_id="scribbles", **{**plain, "brush": free},
+            )  # fmt: skip
+            self.use = gr.Button("Colour with these scribbles", elem_id="apply-scribbles")
             gr.Markdown("Same colour: matched. Click a region of the sketch, then its partner, or give it a colour.")
             with gr.Row():
                 view: dict[str, Any] = {"interactive": False, "height": 320, "type": "numpy"}
@@ -187,10 +197,10 @@ class Corrections:
                 self.lock = gr.Button("Give the region this colour", elem_id="lock-color")
                 self.free = gr.Button("Forget all corrections", elem_id="forget")
             self.said = gr.Markdown("")
-        self.views = [self.sketch_mask, self.reference_mask, self.regions, self.parts]
+        self.views = [self.sketch_mask, self.reference_mask, self.scribbles, self.regions, self.parts]
 
     def show(self, session: Session) -> list[Any]:
-        """Values of the four views for what was just coloured."""
+        """Values of the five views for what was just coloured."""
         result = session.result
         assert result is not None and result.sketch_mask is not None and result.reference_mask is not None
         page, reference = result.layers["lines"], result.layers["reference"]
@@ -200,7 +210,7 @@ class Corrections:
             dimmed = picture.copy()
             dimmed[~mask] = dimmed[~mask] // 3
             masks.append({"background": dimmed, "layers": [], "composite": dimmed})
-        return [*masks, *self.studio.views(session)]
+        return [*masks, {"background": page, "layers": [], "composite": page}, *self.studio.views(session)]
 
     def connect(self, start: dict[str, Any]) -> None:
         """Events."""
@@ -213,16 +223,20 @@ class Corrections:
                 if added is not None and (added.any() or removed.any()):
                     studio.correct_mask(session, name, added, removed)
 
+        def scribble(value: Any, request: gr.Request) -> str:
+            found = studio.scribble(studio.session(request.session_hash), strokes_of(value))
+            return f"Regions {', '.join(map(str, found))} have their colours."
+
         def pick(request: gr.Request, event: gr.SelectData) -> tuple[str, Image]:
             session = studio.session(request.session_hash)
-            page = studio.result_of(session).layers["lines"]
+            page = session.last_result().layers["lines"]
             region = studio.pick(session, event.index[1] / page.shape[0], event.index[0] / page.shape[1])
             said = f"Region {region} is chosen: click its partner in the picture, or give it a colour."
             return said, studio.views(session)[0]
 
         def pair(request: gr.Request, event: gr.SelectData) -> str:
             session = studio.session(request.session_hash)
-            page = studio.result_of(session).layers["reference"]
+            page = session.last_result().layers["reference"]
             ours, theirs = studio.pair(session, event.index[1] / page.shape[0], event.index[0] / page.shape[1])
             return f"Region {ours} takes from part {theirs}."
 
@@ -236,6 +250,7 @@ class Corrections:
 
         both = [self.sketch_mask, self.reference_mask]
         self.apply.click(spoken(masks), both, None, **PRIVATE).success(**start)
+        self.use.click(spoken(scribble), self.scribbles, self.said, **PRIVATE).success(**start)
         self.regions.select(spoken(pick), None, [self.said, self.regions], **PRIVATE)
         self.parts.select(spoken(pair), None, self.said, **PRIVATE).success(**start)
         self.lock.click(spoken(lock), self.paint, self.said, **PRIVATE).success(**start)

@@ -85,6 +85,11 @@ def spoken(work: Callable[..., Any]) -> Callable[..., Any]:
     return once
 
 
+def address_of(request: gr.Request) -> str | None:
+    """Where a visitor's request comes from."""
+    return request.client.host if request.client is not None else None
+
+
 def from_editor(value: Any) -> Image | None:
     """The drawing on the editor's canvas as RGB on white; None where nothing is on it."""
     picture = value.get("composite") if isinstance(value, dict) else value
@@ -112,6 +117,15 @@ def painted(value: Any) -> tuple[Any, Any]:
         added |= there & green
         removed |= there & ~green
     return added, removed
+
+
+def strokes_of(value: Any) -> Image:
+    """All strokes on an editor, one layer over the other, RGBA uint8; a clear pixel where there is none."""
+    layers = [np.asarray(layer) for layer in (value or {}).get("layers", []) if layer is not None]
+    strokes = np.zeros((1, 1, 4), np.uint8) if not layers else layers[0].copy()
+    for layer in layers[1:]:
+        strokes = np.where(layer[..., 3:] > 0, layer, strokes)
+    return np.asarray(strokes)
 
 
 def status_line(step: Progress, elapsed: float) -> str:

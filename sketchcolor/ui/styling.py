@@ -13,7 +13,7 @@ from sketchcolor.plots import draw_curves
 from sketchcolor.records import Image, Result
 from sketchcolor.settings import STYLE_MODES, StyleSettings
 from sketchcolor.studio import Studio, check_size
-from sketchcolor.ui.controls import HEAVY, PRIVATE, all_controls, settings_from, spoken, status_line
+from sketchcolor.ui.controls import HEAVY, PRIVATE, address_of, all_controls, settings_from, spoken, status_line
 
 FIRST_KNOBS = ("size", "steps", "style_weight", "content_weight", "colors")
 ABOUT = """**global**: one style for all · **segmented**: part by part, by colour-coded maps (same colour, same part),
@@ -62,6 +62,7 @@ def tab(studio: Studio) -> None:
     ) -> Iterator[Any]:
         if style is None or (content is None and mode != "doodle"):
             raise ImageError("give a content and a style picture first")
+        studio.turnstile.enter(address_of(request))
         pictures = [content, style, second, content_map, style_map, second_map]
         for picture in pictures:
             if picture is not None:
