@@ -18,6 +18,11 @@ SMALLEST_PART = 0.0015
 GAP = 0.012
 PHOTO_SIDE = 160
 SEGMENTS = 160
+# Blur in pixels before patches are found: less, and they move with every change of the picture (benchmarks/parts.py).
+STEADY = 1.5
+# Patches are one part, however many are allowed, where joining them adds less than this to the mean squared distance
+# from a part's colour and place (Lab units).
+APART = 10.0
 
 
 def sketch_parts(ink: Field, mask: Mask, *, most: int = 40) -> Labels:
@@ -85,7 +90,7 @@ def photo_parts(image: Image, mask: Mask, *, parts: int = 6, ground_parts: int =
     size = (max(2, round(width * scale)), max(2, round(height * scale)))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     inside = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-    smooth = cv2.GaussianBlur(small, (3, 3), 0)
+    smooth = cv2.GaussianBlur(small, (0, 0), STEADY)
     lab = cv2.cvtColor(smooth.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     segments = slic(smooth, n_segments=SEGMENTS, compactness=8, start_label=1)
     labels = np.zeros(inside.shape, np.int32)
@@ -123,8 +128,10 @@ def _merge_colors(segments: Labels, lab: Field, count: int) -> Labels:
 
     costs = np.stack([ward(i) for i in range(len(sizes))])
     np.fill_diagonal(costs, np.inf)
-    for _ in range(len(sizes) - count):
+    for left in range(len(sizes), 1, -1):
         i, j = np.unravel_index(int(costs.argmin()), costs.shape)
+        if left <= count and costs[i, j] > APART * sizes[alive].sum():
+            break
         means[i] = (means[i] * sizes[i] + means[j] * sizes[j]) / (sizes[i] + sizes[j])
         sizes[i] += sizes[j]
         alive[j] = False

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
 from sketchcolor.images import fit_size, resize
 from sketchcolor.records import Field, Image, Labels, Match, ProgressCallback, Regions
 from sketchcolor.settings import PAINTING_LEAST_TRUST, ColorSettings, painting_settings, painting_side
+
+# Brightness changes so much from pixel to pixel (0-255, down and across together) where nothing is held back for it.
+TEXTURED = 6.0
+FIRMEST = 0.95
 
 
 def paint(
@@ -39,6 +45,7 @@ def paint(
     ratio = size[0] / under.shape[0]
     style_size = (max(1, round(reference.shape[0] * ratio)), max(1, round(reference.shape[1] * ratio)))
     style = np.asarray(resize(reference, style_size), dtype=np.uint8)
+    share = keep * settings.hold
     if mode == "global":
         outcome = globally(small, [(style, 1.0)], backbone, how, device=device, start=small, progress=progress)
     elif mode == "laplacian":
@@ -49,6 +56,7 @@ def paint(
         everything = [r.label for r in parts.reference]
         sides = {s: [r.label for r in parts.reference if r.foreground is s] or everything for s in (True, False)}
         pairs = pairs_from_matches(matches, sketch_map, reference_map, foreground, sides)
+        share = _held_more_where_flat(share, style, sketch_map, reference_map, pairs)
         outcome = by_region(
             small,
             style,
@@ -63,7 +71,7 @@ def paint(
             progress=progress,
         )
     losses = tuple(dict(entry) for entry in outcome.losses)
-    painting = _held(to_image(outcome.image), small, keep * settings.hold)
+    painting = _held(to_image(outcome.image), small, share)
     return _with_detail(painting, small, under), losses, outcome.stopped
 
 
@@ -71,6 +79,23 @@ def _held(painting: Image, under: Image, share: Field) -> Image:
     """Where the underpainting is the reference itself, that share of it stays."""
     mixed = under * share[..., None] + painting * (1 - share[..., None])
     return np.asarray(np.clip(mixed + 0.5, 0, 255).astype(np.uint8))
+
+
+def _held_more_where_flat(
+    share: Field, style: Image, ours: Labels, theirs: Labels, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
+) -> Field:
+    """The share that stays, up to all of it where the region's style has no texture that painting could bring."""
+    luminance = cv2.cvtColor(style, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    slope = np.zeros_like(luminance)
+    slope[:-1, :-1] = np.abs(np.diff(luminance, axis=0))[:, :-1] + np.abs(np.diff(luminance, axis=1))[:-1]
+    held: Field = share.copy()
+    for sketch, reference in pairs:
+        inside = np.isin(theirs, list(reference))
+        if inside.any():
+            flat = FIRMEST * max(0.0, 1 - float(np.median(slope[inside])) / TEXTURED)
+            here = np.isin(ours, list(sketch))
+            held[here] = 1 - (1 - share[here]) * (1 - flat)
+    return np.asarray(cv2.GaussianBlur(held, (0, 0), 2.0))
 
 
 def _labels(labels: Labels, size: tuple[int, int]) -> Labels:
