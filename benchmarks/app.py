@@ -24,7 +24,7 @@ SIZES = {"desktop": (1280, 1000), "phone": (390, 844)}
 def serve(cache: str) -> tuple[subprocess.Popen[str], str]:
     """The app in a process of its own, and its address."""
     environment = {**os.environ, "SKETCHCOLOR_CACHE": cache}
-    command = [sys.executable, "-m", "sketchcolor", "serve"]
+    command = [sys.executable, "-m", "sketchcolor", "serve", "--rate", "0"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     assert process.stderr is not None
     for line in process.stderr:

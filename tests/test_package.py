@@ -25,7 +25,7 @@ LEVELS = [
     {"errors", "records", "settings"},
     {"files", "images", "lines", "weights", "devices"},
     {"retrieval", "regions", "style"},
-    {"choosing", "pipeline", "plots", "styling"},
+    {"choosing", "repainting", "pipeline", "plots", "styling"},
     {"cli", "commands", "studio", "ui", "__main__"},
 ]
 
