@@ -12,6 +12,7 @@ import hashlib
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -98,6 +99,17 @@ def searching(options: argparse.Namespace, real: np.ndarray[tuple[int, ...], np.
     show("searching", rows, options.out)
 
 
+def by_autofaiss(vectors: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Any:
+    """The index that autofaiss chooses, with its own defaults for a query's time. It has to be installed for this."""
+    import logging
+
+    from autofaiss import build_index  # type: ignore[import-not-found, unused-ignore]
+
+    limits = {"max_index_memory_usage": "2GB", "current_memory_available": "8GB"}
+    index, _ = build_index(vectors, save_on_disk=False, metric_type="ip", verbose=logging.ERROR, **limits)
+    return index
+
+
 def comparing(options: argparse.Namespace, real: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
     """Ours beside FAISS's own factory recipes on the same vectors."""
     rng = np.random.default_rng(0)
@@ -108,6 +120,8 @@ def comparing(options: argparse.Namespace, real: np.ndarray[tuple[int, ...], np.
         start = time.perf_counter()
         if recipe == "ours":
             index = indexes.make_index(vectors, ids, vectors.shape[1])
+        elif recipe == "autofaiss":
+            index = by_autofaiss(vectors)
         else:
             index = faiss.index_factory(vectors.shape[1], recipe, faiss.METRIC_INNER_PRODUCT)
             index.train(vectors)
@@ -139,7 +153,7 @@ def main() -> None:
     made.add_argument("--sizes", type=int, nargs="+", default=[1000, 100_000, 1_000_000])
     made.add_argument("--jitter", type=float, default=0.5, help="length of the random part of synthetic vectors")
     made.add_argument(
-        "--compare", nargs="*", default=[], help="FAISS factory recipes, such as HNSW32,Flat IVF1024,PQ64"
+        "--compare", nargs="*", default=[], help="FAISS factory recipes, such as HNSW32,Flat IVF1024,PQ64; or autofaiss"
     )
     made.add_argument("--compare-at", type=int, default=100_000, help="vectors for --compare")
     options = made.parse_args()
