@@ -38,9 +38,9 @@ LEAST_INK = 0.6
 SURELY_CLOSED = 0.85
 MUCH_MORE = 1.5
 # ... and likelihood from which an area counts as figure where gap closing says so too.
-ENCLOSED = 0.15
+ENCLOSED = 0.04
 # A hole of at most this share of the figure, with no line around it, is a mistake.
-GAP = 0.02
+GAP = 0.04
 # Pixels nearer to ink than this share of the page are not asked when a closed area is judged as a whole.
 NEAR_INK = 0.01
 
