@@ -225,22 +225,24 @@ def test_upload_choose_colour_correct_and_download(page, drawing, tmp_path):
         page.click("#layers")
     assert waiting.value.suggested_filename.endswith(".zip")
     page.get_by_text("Correct: figure").click()
-    canvas = page.locator("#sketch-mask canvas").first
-    canvas.wait_for()
     page.wait_for_timeout(1500)
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.08)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.08, steps=8)
-    page.mouse.up()
-    page.wait_for_timeout(800)
-    before = page.locator("#result img").last.get_attribute("src")
-    page.click("#apply-masks")
-    page.wait_for_function(
-        "before => [...document.querySelectorAll('#result img')].at(-1).src !== before", arg=before, timeout=60_000
-    )
-    said(page, "Colours from")
+    for editor, button, height in (("#sketch-mask", "#apply-masks", 0.08), ("#scribbles", "#apply-scribbles", 0.5)):
+        canvas = page.locator(f"{editor} canvas").first
+        canvas.wait_for()
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        page.mouse.move(box["x"] + box["width"] * 0.48, box["y"] + box["height"] * height)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.52, box["y"] + box["height"] * height, steps=8)
+        page.mouse.up()
+        page.wait_for_timeout(800)
+        before = page.locator("#result img").last.get_attribute("src")
+        page.click(button)
+        page.wait_for_function(
+            "before => [...document.querySelectorAll('#result img')].at(-1).src !== before", arg=before, timeout=60_000
+        )
+        said(page, "Colours from")
+        page.wait_for_timeout(1500)
 
 
 @pytest.mark.slow

@@ -225,7 +225,7 @@ class Corrections:
 
         def scribble(value: Any, request: gr.Request) -> str:
             found = studio.scribble(studio.session(request.session_hash), strokes_of(value))
-            return f"Regions {', '.join(map(str, found))} have their colours."
+            return f"Coloured as scribbled: region {', '.join(map(str, found))}."
 
         def pick(request: gr.Request, event: gr.SelectData) -> tuple[str, Image]:
             session = studio.session(request.session_hash)
