@@ -101,15 +101,16 @@ def test_losses_by_hand():
 
 def test_compact_encoder_folds_its_batch_normalisation_exactly():
     torch.manual_seed(3)
-    network = CompactEncoder((4, 6), (2, 1), batch_norm=True)
+    network = CompactEncoder(batch_norm=True)
     network.train()
     for _ in range(3):
-        network(torch.rand(4, 3, 16, 16), ["relu2_1"])
+        network(torch.rand(4, 3, 32, 32), ["relu3_2"])
     network.eval()
     x = torch.rand(1, 3, 21, 17)
-    ours, plain = network(x, layer_names((2, 1))), network.fold()(x, layer_names((2, 1)))
+    ours, plain = network(x, layer_names()), network.fold()(x, layer_names())
+    assert tuple(ours) == layer_names()
     for name, features in ours.items():
-        assert torch.allclose(features, plain[name], atol=1e-4)
+        assert torch.allclose(features, plain[name], atol=1e-3 * float(features.detach().abs().max()))
 
 
 @pytest.mark.parametrize("side", [1, 16, 33])
@@ -415,20 +416,21 @@ def test_the_lowest_layer_alone_carries_colour_but_little_texture():
         )
         image = stylize(flat((128, 128, 128), 64), blocks, settings=settings).image
         assert np.abs(image.mean((0, 1)) - blocks.mean((0, 1))).max() < 30
-        for layer in ("relu1_1", "relu4_3"):
+        for layer in ("relu1_1", "relu4_2"):
             gap = losses.style_loss(style_at(image, layer), style_at(blocks, layer), [1.0])
             distances[layers, layer] = float(gap)
     assert distances["relu1_1", "relu1_1"] < 0.1
-    assert distances["relu1_1", "relu4_3"] > 2 * distances["", "relu4_3"]
+    assert distances["relu1_1", "relu4_2"] > 2 * distances["", "relu4_2"]
 
 
-@pytest.mark.parametrize("name", ["compact", "filters"])
-@pytest.mark.parametrize("size", [(150, 203), (256, 97)])
+@pytest.mark.parametrize(
+    ("name", "size"), [*((n, s) for n in ("compact", "filters") for s in ((150, 203), (256, 97))), ("vgg19", (720, 41))]
+)
 def test_tiled_losses_and_gradients_are_the_untiled_ones(name, size):
     from sketchcolor.style.objective import Objective, find_goals
 
     torch.manual_seed(2)
-    backbone = load_backbone(name)
+    backbone = load_backbone(name, random=name == "vgg19")
     image, content, style = (torch.rand(1, 3, *size), torch.rand(1, 3, *size), torch.rand(1, 3, 190, 120))
     masks = torch.zeros(2, *size)
     masks[0, :, : size[1] // 3], masks[1, :, size[1] // 3 :] = 1, 1

@@ -98,6 +98,8 @@ class _Recipe:
     style: tuple[str, ...]
     content: tuple[str, ...]
     minimum_side: int
+    halo: int = 0
+    stride: int = 16
 
 
 def _vgg(depths: Sequence[int]) -> dict[str, str]:
@@ -119,8 +121,8 @@ def _numbered(names: Sequence[str], nodes: Sequence[str]) -> dict[str, str]:
 _VGG_STYLE = tuple(f"conv{b}_1" for b in range(1, 6))
 _FIRES = ("relu1", *(f"fire{n}" for n in range(2, 10)))
 _RECIPES: dict[str, _Recipe] = {
-    "vgg19": _Recipe(_vgg((2, 2, 4, 4, 4)), _VGG_STYLE, ("conv4_2",), 32),
-    "vgg16": _Recipe(_vgg((2, 2, 3, 3, 3)), _VGG_STYLE, ("conv4_2",), 32),
+    "vgg19": _Recipe(_vgg((2, 2, 4, 4, 4)), _VGG_STYLE, ("conv4_2",), 32, 160, 32),
+    "vgg16": _Recipe(_vgg((2, 2, 3, 3, 3)), _VGG_STYLE, ("conv4_2",), 32, 160, 32),
     "alexnet": _Recipe(
         _numbered([f"relu{n}" for n in range(1, 6)], [f"features.{n}" for n in (1, 4, 7, 9, 11)]),
         tuple(f"relu{n}" for n in range(1, 6)),
@@ -186,7 +188,7 @@ def _load(name: str, device: str, weights: Path | None, pooling: str, random: bo
         network = CompactEncoder()
         if not random:
             _fill(network, load_file(weights) if weights else load_shipped("compact"), str(weights or name))
-        style = ("relu1_2", "relu2_2", "relu3_2", "relu4_3", "relu5_2")
+        style = ("relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu5_1")
         return Backbone(name, layer_names(), style, ("relu4_2",), 1, _frozen(network, device), 96)
     if name not in _RECIPES:
         raise SettingsError(f"unknown backbone {name!r}; known: compact, filters, {', '.join(_RECIPES)}")
@@ -208,7 +210,8 @@ def _load(name: str, device: str, weights: Path | None, pooling: str, random: bo
         std = image.new_tensor(STD).view(1, 3, 1, 1)
         return dict(extractors[key]((image - mean) / std))
 
-    return Backbone(name, tuple(recipe.nodes), recipe.style, recipe.content, recipe.minimum_side, extract)
+    names = tuple(recipe.nodes)
+    return Backbone(name, names, recipe.style, recipe.content, recipe.minimum_side, extract, recipe.halo, recipe.stride)
 
 
 def _frozen(network: nn.Module, device: str) -> Extract:
@@ -239,6 +242,9 @@ def _torchvision(name: str, weights: Path | None, random: bool) -> nn.Module:
                 f"`python -m sketchcolor models fetch {name}` gets them; offline, use --backbone compact or filters"
             )
         _fill(network, load_file(path), str(path))
+    for head in ("classifier", "fc"):  # never asked: half a gigabyte in a VGG
+        if hasattr(network, head):
+            setattr(network, head, nn.Identity())
     for module in network.modules():
         if hasattr(module, "inplace"):
             setattr(module, "inplace", False)  # noqa: B010

@@ -1,31 +1,56 @@
-"""The compact encoder: a small VGG-like network made for style transfer.
+"""The compact encoder: a small network made for style transfer, with a stem of our own and borrowed depths.
 
-Differences from VGG-19 (Simonyan & Zisserman 2015), each for the sake of optimising pixels:
-five stages at strides 1, 2, 4, 8, 16 whose first stage sees every pixel; average pooling before each
-halving, since max pooling passes the gradient to single pixels (Gatys et al. 2016, section 2);
-reflection padding, so that the border does not darken; no batch statistics at run time (batch
-normalisation is used in training and folded into the convolutions for release).
+Made for the sake of optimising pixels: five stages at strides 1, 2, 4, 8, 16 whose first stage sees every pixel;
+average pooling before each halving, since max pooling passes the gradient to single pixels (Gatys et al. 2016, section
+2); reflection padding, so that the border does not darken; no batch statistics at run time (batch normalisation is used
+in training and folded into the convolutions for release). Stages 1 to 3 are plain 3x3 convolutions (as Simonyan &
+Zisserman 2015); stages 4 and 5 are fire modules (Iandola et al. 2016), cheap at many channels, that can be started from
+a trained SqueezeNet: what a small network learns worst from a few thousand pictures is what lies deep.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-WIDTHS = (16, 32, 64, 128, 192)
-DEPTHS = (2, 2, 2, 3, 2)
+WIDTHS = (16, 32, 64)
+DEPTHS = (2, 2, 2)
+BRIDGE = 256
+# Squeezed and expanded (half 1x1, half 3x3) channels of each fire module of stages 4 and 5.
+FIRES = (((32, 256), (48, 384), (48, 384), (64, 512)), ((64, 512),))
 MINIMUM_SIDE = 16
 # ImageNet's channel statistics, the same that the teacher was trained with.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
-def layer_names(depths: Sequence[int] = DEPTHS) -> tuple[str, ...]:
-    """Names of all layers in order: `relu<stage>_<convolution>`."""
-    return tuple(f"relu{s}_{c}" for s, depth in enumerate(depths, 1) for c in range(1, depth + 1))
+def layer_names() -> tuple[str, ...]:
+    """Names of all layers in order: `relu<stage>_<layer>`."""
+    plain = [f"relu{s}_{n}" for s, depth in enumerate(DEPTHS, 1) for n in range(1, depth + 1)]
+    return (*plain, "relu4_1", *(f"relu4_{n}" for n in range(2, 2 + len(FIRES[0]))), "relu5_1")
+
+
+def _padded(x: Tensor) -> Tensor:
+    # A side of one pixel has nothing to reflect; its only pixel is repeated.
+    return F.pad(x, (1, 1, 1, 1), mode="reflect" if min(x.shape[-2:]) > 1 else "replicate")
+
+
+class Fire(nn.Module):
+    """(B, C, h, w) -> (B, expanded, h, w): squeezed by 1x1, then half 1x1 and half 3x3 (Iandola et al. 2016)."""
+
+    def __init__(self, channels: int, squeezed: int, expanded: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(channels, squeezed, 1)
+        self.expand1x1 = nn.Conv2d(squeezed, expanded // 2, 1)
+        self.expand3x3 = nn.Conv2d(squeezed, expanded // 2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        x = F.relu(self.squeeze(x))
+        return F.relu(torch.cat([self.expand1x1(x), self.expand3x3(_padded(x))], 1))
 
 
 class CompactEncoder(nn.Module):
@@ -34,21 +59,14 @@ class CompactEncoder(nn.Module):
     `batch_norm=True` builds the network that is trained; `fold` turns it into the one that is shipped.
     """
 
-    def __init__(
-        self,
-        widths: Sequence[int] = WIDTHS,
-        depths: Sequence[int] = DEPTHS,
-        *,
-        batch_norm: bool = False,
-    ) -> None:
+    def __init__(self, *, batch_norm: bool = False) -> None:
         super().__init__()
-        self.widths, self.depths = tuple(widths), tuple(depths)
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
         self.convs = nn.ModuleDict()
         self.norms = nn.ModuleDict()
         channels = 3
-        for stage, (width, depth) in enumerate(zip(widths, depths, strict=True), 1):
+        for stage, (width, depth) in enumerate(zip(WIDTHS, DEPTHS, strict=True), 1):
             for position in range(1, depth + 1):
                 conv = nn.Conv2d(channels, width, 3, bias=not batch_norm)
                 nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
@@ -57,36 +75,55 @@ class CompactEncoder(nn.Module):
                 if batch_norm:
                     self.norms[name] = nn.BatchNorm2d(width, momentum=0.02)
                 channels = width
+        self.bridge = nn.Conv2d(channels, BRIDGE, 1)
+        channels = BRIDGE
+        self.fires = nn.ModuleDict()
+        for stage, fires in enumerate(FIRES, 4):
+            for position, (squeezed, expanded) in enumerate(fires, 2 if stage == 4 else 1):
+                self.fires[f"{stage}_{position}"] = Fire(channels, squeezed, expanded)
+                channels = expanded
 
     mean: Tensor
     std: Tensor
+
+    def _stem(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+        for stage, depth in enumerate(DEPTHS, 1):
+            if stage > 1:
+                x = F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
+            for position in range(1, depth + 1):
+                name = f"{stage}_{position}"
+                x = self.convs[name](_padded(x))
+                x = F.relu(self.norms[name](x) if self.norms else x)
+                yield f"relu{name}", x
+
+    def _all(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+        for name, x in self._stem(x):  # noqa: B020
+            yield name, x
+        x = F.relu(self.bridge(F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)))
+        yield "relu4_1", x
+        for name, fire in self.fires.items():
+            if name == "5_1":  # windows as wide as the teacher's, which this fire module knows
+                x = F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)
+            x = fire(x)
+            yield f"relu{name}", x
 
     def forward(self, image: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         """Features of the named layers; the network is run no deeper than the last of them."""
         wanted = set(layers)
         found: dict[str, Tensor] = {}
-        x = (image - self.mean) / self.std
-        for stage, depth in enumerate(self.depths, 1):
-            if stage > 1:
-                x = F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
-            for position in range(1, depth + 1):
-                name = f"{stage}_{position}"
-                # A side of one pixel has nothing to reflect; its only pixel is repeated.
-                mode = "reflect" if min(x.shape[-2:]) > 1 else "replicate"
-                x = self.convs[name](F.pad(x, (1, 1, 1, 1), mode=mode))
-                if self.norms:
-                    x = self.norms[name](x)
-                x = F.relu(x)
-                if f"relu{name}" in wanted:
-                    found[f"relu{name}"] = x
-                    if len(found) == len(wanted):
-                        return found
+        for name, x in self._all((image - self.mean) / self.std):
+            if name in wanted:
+                found[name] = x
+                if len(found) == len(wanted):
+                    break
         return found
 
     @torch.no_grad()
     def fold(self) -> CompactEncoder:
         """The same function without batch normalisation (running statistics folded into the weights)."""
-        plain = CompactEncoder(self.widths, self.depths)
+        plain = CompactEncoder()
+        plain.bridge.load_state_dict(self.bridge.state_dict())
+        plain.fires.load_state_dict(self.fires.state_dict())
         for name, conv in self.convs.items():
             target = plain.convs[name]
             assert isinstance(conv, nn.Conv2d) and isinstance(target, nn.Conv2d)

@@ -1,7 +1,8 @@
 """How `models/style.safetensors` was made: `python -m sketchcolor.training.style --photos DIR... --teacher FILE`.
 
-Two phases, one loss: the compact encoder learns to predict the teacher's feature maps through 1x1 projections (relative
-squared error at each layer).
+The deep stages start as the teacher's own. Two phases, one loss, the relative squared error at each layer: the stem
+learns to predict the teacher's feature maps through 1x1 projections, and the deep stages to give the teacher's maps
+from what the stem gives them.
 
 1. *Given pictures*: clean crops, and crops as they might look in the middle of an optimisation: noisy, blurred,
    warped, recoloured.
@@ -28,19 +29,24 @@ from sketchcolor.style.compact import MEAN, STD, CompactEncoder
 from sketchcolor.training import common
 from sketchcolor.weights import load_file as load_weights
 
-# Teacher layer -> (stride, centre in pixels of its first value) with 3 px of padding before the first convolution,
-# and the encoder's layer that predicts it.
-TEACHER_LAYERS: dict[str, tuple[int, float, str]] = {
-    "features.1": (2, 0.0, "relu2_2"),
-    "features.3": (4, 2.0, "relu3_1"),
-    "features.4": (4, 2.0, "relu3_2"),
-    "features.5": (4, 2.0, "relu3_2"),
-    "features.7": (8, 6.0, "relu4_2"),
-    "features.9": (8, 6.0, "relu4_3"),
-    "features.10": (8, 6.0, "relu4_3"),
-    "features.12": (16, 14.0, "relu5_2"),
+# Teacher layers that the stem predicts through 1x1 projections: (stride, centre in pixels of the first value, the
+# encoder's layer); and those that the deep stages are themselves, on the same grid.
+PROJECTED: dict[str, tuple[int, float, str]] = {
+    "features.1": (2, 1.0, "relu2_2"),
+    "features.3": (4, 3.0, "relu3_1"),
+    "features.4": (4, 3.0, "relu3_2"),
+    "features.5": (4, 3.0, "relu3_2"),
 }
-STYLE_COMPACT = ("relu1_2", "relu2_2", "relu3_2", "relu4_3", "relu5_2")
+SHARED = {
+    "features.6": "relu4_1",
+    "features.7": "relu4_2",
+    "features.8": "relu4_3",
+    "features.9": "relu4_4",
+    "features.10": "relu4_5",
+    "features.12": "relu5_1",
+}
+DEEP_RATE = 0.3  # the grafted stages learn more slowly than the stem
+STYLE_COMPACT = ("relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu5_1")
 
 
 class Teacher(nn.Module):
@@ -65,13 +71,24 @@ class Teacher(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, image: Tensor, layers: Any) -> dict[str, Tensor]:
-        x = F.pad((image - self.mean) / self.std, (3, 3, 3, 3), mode="reflect")
+        # Padded so that values at strides 8 and 16 are centred where the encoder's are: at 3 (3.5) pixels.
+        x = F.pad((image - self.mean) / self.std, (2, 2, 2, 2), mode="reflect")
         found = {}
         for number, module in enumerate(self.features):
+            if number in (6, 11):
+                x = F.pad(x, (1, 0, 1, 0))
             x = module(x)
             if (name := f"features.{number}") in layers:
                 found[name] = x
         return found
+
+
+def graft(network: CompactEncoder, teacher: Teacher) -> None:
+    """Start the deep stages from the teacher's."""
+    for name, layer in SHARED.items():
+        if layer != "relu4_1":
+            number = int(name.removeprefix("features."))
+            network.fires[layer.removeprefix("relu")].load_state_dict(teacher.features[number].state_dict())
 
 
 def resample(features: Tensor, centre: float, stride: int, size: tuple[int, int]) -> Tensor:
@@ -115,13 +132,15 @@ def feature_errors(
 ) -> dict[str, Tensor]:
     """Squared error of each picture (B,) at each layer, relative to the layer's variance."""
     with torch.no_grad():
-        targets = teacher(image, TEACHER_LAYERS)
-    ours = network(image, sorted({entry[2] for entry in TEACHER_LAYERS.values()}))
+        targets = teacher(image, {**PROJECTED, **SHARED})
+    ours = network(image, sorted({*(entry[2] for entry in PROJECTED.values()), *SHARED.values()}))
     errors = {}
-    for name, (stride, centre, source) in TEACHER_LAYERS.items():
+    for name, (stride, centre, source) in PROJECTED.items():
         prediction = projections[name.replace(".", "_")](ours[source])
         target = resample(targets[name], centre, stride, (prediction.shape[-2], prediction.shape[-1]))
         errors[name] = (prediction - target).square().mean((1, 2, 3)) / scale[name]
+    for name, source in SHARED.items():
+        errors[name] = (ours[source] - targets[name]).square().mean((1, 2, 3)) / scale[name]
     return errors
 
 
@@ -189,30 +208,34 @@ class OwnPictures:
 def fit_projections(
     network: CompactEncoder, projections: nn.ModuleDict, teacher: Teacher, batches: Sequence[Tensor]
 ) -> None:
-    """Least squares: the best projections of the encoder as it is."""
-    for name, (stride, centre, source) in TEACHER_LAYERS.items():
+    """Least squares: the best projections, and the best bridge into the deep stages, of the encoder as it is."""
+    for name in (*PROJECTED, "features.6"):
         left: Any = 0
         right: Any = 0
         with torch.no_grad():
             for image in batches:
-                ours = network(image, [source])[source]
-                size = (ours.shape[-2], ours.shape[-1])
-                wanted = resample(teacher(image, [name])[name], centre, stride, size)
+                wanted = teacher(image, [name])[name]
+                if name in PROJECTED:
+                    stride, centre, source = PROJECTED[name]
+                    ours = network(image, [source])[source]
+                    wanted = resample(wanted, centre, stride, (ours.shape[-2], ours.shape[-1]))
+                else:
+                    ours = F.avg_pool2d(network(image, ["relu3_2"])["relu3_2"], 2)
                 rows = F.pad(ours.permute(0, 2, 3, 1).flatten(0, 2), (0, 1), value=1.0).double()
                 left = left + rows.T @ rows
                 right = right + rows.T @ wanted.permute(0, 2, 3, 1).flatten(0, 2).double()
             solved = torch.linalg.solve(left + 1e-3 * torch.eye(len(left), dtype=left.dtype), right).float()
-            projection: Any = projections[name.replace(".", "_")]
+            projection: Any = projections[name.replace(".", "_")] if name in PROJECTED else network.bridge
             projection.weight.copy_(solved[:-1].T[..., None, None])
             projection.bias.copy_(solved[-1])
 
 
 def layer_scales(teacher: Teacher, batches: list[Tensor]) -> dict[str, Tensor]:
     """Variance of each teacher layer over a sample of crops."""
-    collected: dict[str, list[Tensor]] = {name: [] for name in TEACHER_LAYERS}
+    collected: dict[str, list[Tensor]] = {name: [] for name in (*PROJECTED, *SHARED)}
     with torch.no_grad():
         for batch in batches:
-            for name, f in teacher(batch, TEACHER_LAYERS).items():
+            for name, f in teacher(batch, collected).items():
                 collected[name].append(f.permute(1, 0, 2, 3).flatten(1))
     return {name: torch.cat(parts, 1).var(dim=1).mean() for name, parts in collected.items()}
 
@@ -226,12 +249,22 @@ def train(options: argparse.Namespace) -> None:
     if options.start is not None:
         network.load_state_dict({k: v.float() for k, v in load_weights(options.start).items()})
     channels = {f"relu{n}": c.out_channels for n, c in network.convs.items() if isinstance(c, nn.Conv2d)}
-    sizes = {name: f.shape[1] for name, f in teacher(torch.rand(1, 3, 64, 64), TEACHER_LAYERS).items()}
+    sizes = {name: f.shape[1] for name, f in teacher(torch.rand(1, 3, 64, 64), PROJECTED).items()}
     projections = nn.ModuleDict(
-        {n.replace(".", "_"): nn.Conv2d(channels[entry[2]], sizes[n], 1) for n, entry in TEACHER_LAYERS.items()}
+        {n.replace(".", "_"): nn.Conv2d(channels[entry[2]], sizes[n], 1) for n, entry in PROJECTED.items()}
     )
+    if options.start is None:
+        graft(network, teacher)
+    deep = set(network.fires.parameters())
     optimiser = torch.optim.AdamW(
-        [*network.parameters(), *projections.parameters()], lr=options.rate, weight_decay=1e-4
+        [
+            {
+                "params": [p for p in (*network.parameters(), *projections.parameters()) if p not in deep],
+                "peak": options.rate,
+            },
+            {"params": list(deep), "peak": options.rate * DEEP_RATE},
+        ],
+        weight_decay=1e-4,
     )
     parts = {"network": network, "projections": projections, "optimiser": optimiser}
 
@@ -258,7 +291,7 @@ def train(options: argparse.Namespace) -> None:
         fit_projections(network.eval(), projections, teacher, sample)
     begin = run.resume()
     own = OwnPictures(fresh, 4 * options.batch, options.seed + begin) if options.own_steps else None
-    weight = {name: options.deep_weight if entry[0] >= 8 else 1.0 for name, entry in TEACHER_LAYERS.items()}
+    weight = {**dict.fromkeys(PROJECTED, 1.0), **dict.fromkeys(SHARED, options.deep_weight)}
     average: dict[str, float] = {}
     network.train()
     half = options.batch // 2
@@ -267,7 +300,7 @@ def train(options: argparse.Namespace) -> None:
         working = step >= options.feature_steps
         first, length = (options.feature_steps, options.own_steps) if working else (0, options.feature_steps)
         for group in optimiser.param_groups:
-            group["lr"] = common.cosine_rate(step - first, length, options.rate * (0.4 if working else 1.0))
+            group["lr"] = common.cosine_rate(step - first, length, group["peak"] * (0.4 if working else 1.0))
         if working and own is not None:
             network.eval()  # batch statistics stand still from here on
             image = torch.cat([image, own.turn(network, half)])
