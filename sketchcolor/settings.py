@@ -175,7 +175,7 @@ class StyleSettings(_Checked):
 _PAINTING = {
     # quality: (steps, longest side that is optimised). Above that side, detail comes from the underpainting.
     "preview": (0, 512),
-    "normal": (80, 512),
+    "normal": (70, 512),
     "high": (240, 1024),
 }
 
