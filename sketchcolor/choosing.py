@@ -45,6 +45,7 @@ def choose(
             + settings.edges_weight * terms.get("edges", 0)
             + settings.colorful_weight * terms.get("colorful", 0)
             + settings.sharp_weight * terms.get("sharp", 0)
+            - settings.grey_weight * (terms.get("colorful", 0) < GREY)
         )
         found = dataclasses.replace(hit, terms={"similarity": hit.score, **terms, "total": round(total, 4)})
         judged.append((-total, place, found, picture))
@@ -52,6 +53,10 @@ def choose(
     ordered = [entry[2] for entry in judged] + rest
     ranked = tuple(dataclasses.replace(hit, rank=rank) for rank, hit in enumerate(ordered, 1))
     return ranked, (judged[0][3] if judged else None), notes
+
+
+# Pictures less colourful than this have no colour to give.
+GREY = 0.04
 
 
 def judge(picture: Image, ink: Field, sketch_mask: Mask) -> dict[str, float]:

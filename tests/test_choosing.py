@@ -40,3 +40,17 @@ def test_unreadable_hits_are_left_out_with_a_note(tmp_path):
     ordered, picture, notes = choose(hits, find_lines(page).ink, segment_sketch(page), ColorSettings(judged=1))
     assert len(ordered) == 1 and ordered[0].rank == 1 and picture is not None and "gone.png" in notes[0]
     assert choose(hits[:1], find_lines(page).ink, segment_sketch(page), ColorSettings())[1] is None
+
+
+def test_a_sharper_and_nearer_picture_without_colours_comes_after(tmp_path):
+    colored = photo_of_disc(160, (80, 80), 46)
+    grey = np.repeat(colored.mean(2, keepdims=True).astype(np.uint8), 3, axis=2)
+    save_image(tmp_path / "grey.png", grey)
+    save_image(tmp_path / "colored.png", np.asarray(0.5 * colored + 0.5 * grey).astype(np.uint8))
+    hits = [Hit(str(tmp_path / "grey.png"), 0.6, 1), Hit(str(tmp_path / "colored.png"), 0.4, 2)]
+    page = draw_disc(160, (80, 80), 50)
+    ink, mask = find_lines(page).ink, segment_sketch(page)
+    ordered, _, _ = choose(hits, ink, mask, ColorSettings())
+    assert ordered[0].path.endswith("colored.png")
+    ordered, _, _ = choose(hits, ink, mask, ColorSettings(grey_weight=0.0, colorful_weight=0.0))
+    assert ordered[0].path.endswith("grey.png")
