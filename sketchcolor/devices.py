@@ -40,7 +40,7 @@ def keeping_memory(device: str) -> Iterator[None]:
     """Inside, memory that is freed stays with the process, for the next step; at the end it goes back to the system.
 
     Each step of an optimisation frees and takes the same large arrays. glibc hands such arrays back at once, and the
-    system clears every page of them anew: up to a tenth of a step. Elsewhere than on glibc, nothing is done.
+    system clears every page of them anew. Elsewhere than on glibc, nothing is done.
     """
     libc = None
     if device == "cpu":
