@@ -18,6 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from sketchcolor.devices import bfloat16_is_quick
+
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
@@ -90,6 +92,11 @@ def cosine_rate(step: int, steps: int, peak: float, *, warm_up: int = 200, floor
         return peak * (step + 1) / warm_up
     done = (step - warm_up) / max(1, steps - warm_up)
     return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def mixed_precision() -> torch.autocast:
+    """Inside, convolutions and products are made in bfloat16, where the processor is quick at it."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_is_quick("cpu"))
 
 
 def seed_everything(seed: int) -> None:

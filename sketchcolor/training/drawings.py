@@ -37,15 +37,26 @@ def simplify(mask: Array, rng: np.random.Generator) -> Array:
     return np.asarray((cv2.GaussianBlur(mask, (0, 0), blur) > 127).astype(np.uint8))
 
 
+def cut_off(figure: Array, rng: np.random.Generator) -> tuple[Array, int]:
+    """The figure (uint8 0/1) ended by a straight base inside the page, as busts are; and the row where it ends."""
+    rows = np.flatnonzero(figure.any(1))
+    base = int(rows[0] + rng.uniform(0.45, 0.95) * (rows[-1] - rows[0])) + 1
+    kept = figure.copy()
+    kept[base:] = 0
+    return kept, base
+
+
 def outline_drawing(
-    figure: Array, picture: Array, rng: np.random.Generator, *, open_share: float = 0.0
+    figure: Array, picture: Array, rng: np.random.Generator, *, open_share: float = 0.0, base: int | None = None
 ) -> tuple[Array, Array]:
     """Ink float32 in [0, 1] of a figure's outline and some inner edges by an unsteady hand, and what it enclosed.
 
     figure: uint8 0/1. open_share: share of the outline that is left out, in a few gaps. The enclosed figure (uint8 0/1)
-    goes along the middle of the line where there is one. Along the page's border no line is drawn.
+    goes along the middle of the line where there is one. Along the page's border no line is drawn, nor along a `base`:
+    the row where the figure was cut off.
     """
     height, across = figure.shape
+    end = height if base is None else base
     canvas = np.zeros((height * 2, across * 2), np.uint8)
     width = int(rng.integers(2, 7))
     outlines, _ = cv2.findContours(figure, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
@@ -56,7 +67,7 @@ def outline_drawing(
         if len(points) < 12:
             continue
         shaken = _shake(points, rng)
-        keep = ((points > 0) & (points < np.array([across - 1, height - 1]))).all(1)
+        keep = ((points > 0) & (points < np.array([across - 1, end - 1]))).all(1)
         enclosed.append(np.round(shaken * 16).astype(np.int32)[:, None])
         for _ in range(2 if doubled else 1):
             _draw_closed(canvas, shaken, keep, width, rng, open_share)

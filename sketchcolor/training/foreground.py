@@ -25,6 +25,7 @@ from sketchcolor.weights import load_file as load_weights
 
 Sample = tuple[NDArray[Any], NDArray[Any]]
 HELD_OUT = {"ecssd": 100, "weizmann": 60, "ccp": 60}
+CUT_OFF = 0.2  # share of the drawings whose figure ends inside the page without a line
 MOVING_AVERAGE = 0.997
 
 
@@ -101,7 +102,10 @@ def sketch_sample(sample: Sample, side: int, rng: np.random.Generator) -> tuple[
         if 0.02 < figure.mean() < 0.9:
             break
     share = 0.0 if rng.random() < 0.3 else float(rng.uniform(0.02, 0.35))
-    ink, enclosed = drawings.outline_drawing(figure, shown, rng, open_share=share)
+    base = None
+    if rng.random() < CUT_OFF:
+        figure, base = drawings.cut_off(figure, rng)
+    ink, enclosed = drawings.outline_drawing(figure, shown, rng, open_share=share, base=base)
     return np.dstack([ink, *sketch_hints(ink)]).astype(np.float32), enclosed.astype(np.float32)
 
 
@@ -210,7 +214,9 @@ def train(options: argparse.Namespace) -> None:
     for step, (batch, truth) in common.prefetch(make, run.resume(), options.steps):
         for group in optimiser.param_groups:
             group["lr"] = common.cosine_rate(step, options.steps, group["peak"], warm_up=100)
-        loss = mask_loss(network(batch), truth)
+        with common.mixed_precision():
+            logits = network(batch)
+        loss = mask_loss(logits.float(), truth)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

@@ -61,22 +61,24 @@ def feature_errors(
     scale: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
     """Squared error of each picture (B,) at each layer, relative to the layer's variance."""
-    with torch.no_grad():
-        targets = teacher(image, {**PROJECTED, **SHARED})
-    ours = network(image, sorted({*(entry[2] for entry in PROJECTED.values()), *SHARED.values()}))
+    with common.mixed_precision():
+        with torch.no_grad():
+            targets = teacher(image, {**PROJECTED, **SHARED})
+        ours = network(image, sorted({*(entry[2] for entry in PROJECTED.values()), *SHARED.values()}))
+        predicted = {n: projections[n.replace(".", "_")](ours[source]) for n, (_, _, source) in PROJECTED.items()}
     errors = {}
-    for name, (stride, centre, source) in PROJECTED.items():
-        prediction = projections[name.replace(".", "_")](ours[source])
-        target = resample(targets[name], centre, stride, (prediction.shape[-2], prediction.shape[-1]))
+    for name, (stride, centre, _) in PROJECTED.items():
+        prediction = predicted[name].float()
+        target = resample(targets[name].float(), centre, stride, (prediction.shape[-2], prediction.shape[-1]))
         errors[name] = (prediction - target).square().mean((1, 2, 3)) / scale[name]
     for name, source in SHARED.items():
-        errors[name] = (ours[source] - targets[name]).square().mean((1, 2, 3)) / scale[name]
+        errors[name] = (ours[source].float() - targets[name].float()).square().mean((1, 2, 3)) / scale[name]
     return errors
 
 
 def batch_moments(features: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (B, C) and covariance (B, C, C) of each picture of a batch."""
-    flat = features.flatten(2)
+    flat = features.float().flatten(2)
     mean = flat.mean(-1)
     centred = flat - mean[..., None]
     return mean, centred @ centred.transpose(1, 2) / flat.shape[-1]
@@ -115,14 +117,16 @@ class OwnPictures:
             self.image[index], self.goal[index] = self.fresh(self.rng)
             self.first[index], self.second[index], self.age[index] = 0, 0, 0
         x = self.image[chosen].contiguous(memory_format=torch.channels_last)
-        with torch.no_grad():
+        with torch.no_grad(), common.mixed_precision():
             goals = network(self.goal[chosen].contiguous(memory_format=torch.channels_last), STYLE_COMPACT)
         for _ in range(self.STEPS_A_TURN):
             x.requires_grad_(True)
             rough = (x[..., 1:] - x[..., :-1]).square().mean((1, 2, 3)) + (x[:, :, 1:] - x[:, :, :-1]).square().mean(
                 (1, 2, 3)
             )
-            loss = style_distance(network(x, STYLE_COMPACT), goals) + 3 * (self.smooth[chosen] * rough).sum()
+            with common.mixed_precision():
+                features = network(x, STYLE_COMPACT)
+            loss = style_distance(features, goals) + 3 * (self.smooth[chosen] * rough).sum()
             (gradient,) = torch.autograd.grad(loss, x)
             self.age[chosen] += 1
             age = self.age[chosen].view(-1, 1, 1, 1)
@@ -138,24 +142,19 @@ class OwnPictures:
 def fit_projections(
     network: CompactEncoder, projections: nn.ModuleDict, teacher: Teacher, batches: Sequence[Tensor]
 ) -> None:
-    """Least squares: the best projections, and the best bridge into the deep stages, of the encoder as it is."""
-    for name in (*PROJECTED, "features.6"):
+    """Least squares: the best projections of the encoder as it is."""
+    for name, (stride, centre, source) in PROJECTED.items():
         left: Any = 0
         right: Any = 0
         with torch.no_grad():
             for image in batches:
-                wanted = teacher(image, [name])[name]
-                if name in PROJECTED:
-                    stride, centre, source = PROJECTED[name]
-                    ours = network(image, [source])[source]
-                    wanted = resample(wanted, centre, stride, (ours.shape[-2], ours.shape[-1]))
-                else:
-                    ours = F.avg_pool2d(network(image, ["relu3_2"])["relu3_2"], 2)
+                ours = network(image, [source])[source]
+                wanted = resample(teacher(image, [name])[name], centre, stride, (ours.shape[-2], ours.shape[-1]))
                 rows = F.pad(ours.permute(0, 2, 3, 1).flatten(0, 2), (0, 1), value=1.0).double()
                 left = left + rows.T @ rows
                 right = right + rows.T @ wanted.permute(0, 2, 3, 1).flatten(0, 2).double()
             solved = torch.linalg.solve(left + 1e-3 * torch.eye(len(left), dtype=left.dtype), right).float()
-            projection: Any = projections[name.replace(".", "_")] if name in PROJECTED else network.bridge
+            projection: Any = projections[name.replace(".", "_")]
             projection.weight.copy_(solved[:-1].T[..., None, None])
             projection.bias.copy_(solved[-1])
 
