@@ -19,12 +19,11 @@ REFERENCE = ("vgg19", ("conv1_1", "conv2_1", "conv3_1", "conv4_1"))
 
 def seconds(name: str, layers: tuple[str, ...], side: int, precision: str, repeats: int = 3) -> float:
     """Seconds of one forward and backward pass."""
-    backbone = load_backbone(name, random=True)
+    backbone = load_backbone(name, random=True, precision=precision)
 
     def work() -> None:
         image = torch.rand(1, 3, side, side).contiguous(memory_format=torch.channels_last).requires_grad_(True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-            found = backbone(image, layers or backbone.style_layers)
+        found = backbone(image, layers or backbone.style_layers)
         torch.stack([f.float().square().mean() for f in found.values()]).sum().backward()
 
     return best_time(work, repeats)

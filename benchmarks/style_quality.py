@@ -154,16 +154,19 @@ def main() -> None:
     made.add_argument("--side", type=int, default=256)
     made.add_argument("--steps", type=int, default=100)
     made.add_argument("--tv-weight", type=float, default=StyleSettings.tv_weight, help="the same for all")
+    made.add_argument("--precision", default=StyleSettings.precision, help="auto, float32 or bfloat16, for all")
     made.add_argument("--pairs", type=int, default=30, help="photo pairs")
     made.add_argument("--sketches", type=int, default=40)
     made.add_argument("--sheet", type=Path, help="contact sheet: start, style, one column for each backbone")
     options = made.parse_args()
-    teacher = load_backbone("squeezenet1_0", weights=options.teacher, pooling="max")
+    borrowed: dict[str, Any] = {"weights": options.teacher, "pooling": "max"}
+    teacher = load_backbone("squeezenet1_0", **borrowed)  # judges in float32
+    how = options.precision
     networks: dict[str, Backbone] = {
-        "filters": load_backbone("filters"),
-        "compact": load_backbone("compact"),
-        "teacher": teacher,
-        **{p.stem: load_backbone("compact", weights=p) for p in options.weights},
+        "filters": load_backbone("filters", precision=how),
+        "compact": load_backbone("compact", precision=how),
+        "teacher": load_backbone("squeezenet1_0", **borrowed, precision=how),
+        **{p.stem: load_backbone("compact", weights=p, precision=how) for p in options.weights},
     }
     sets = []
     if options.deep_photo:

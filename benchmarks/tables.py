@@ -40,6 +40,35 @@ def show(title: str, rows: Sequence[Mapping[str, Any]], out: Path | None = None)
         out.write_text(json.dumps(known, indent=1, default=float) + "\n")
 
 
+def plot(title: str, rows: Sequence[Mapping[str, Any]], x: str, y: str, path: Path) -> None:
+    """Draw one column of the rows against another, both axes from zero, as PNG."""
+    import cv2
+    import numpy as np
+
+    width, height, margin = 640, 400, 60
+    canvas = np.full((height, width, 3), 255, np.uint8)
+    points = np.array([(row[x], row[y]) for row in rows], float)
+    most = points.max(axis=0)
+    at = points / most * (width - 2 * margin, 2 * margin - height) + (margin, height - margin)
+    cv2.polylines(canvas, [np.array([[margin, margin], [margin, height - margin], [width - margin, height - margin]])],
+                  False, (90, 90, 90))  # fmt: skip
+    cv2.polylines(canvas, [at.round().astype(np.int32)], False, (160, 90, 30), 2, cv2.LINE_AA)
+    for (left, top), (value, _) in zip(at.round().astype(int).tolist(), points.tolist(), strict=True):
+        cv2.circle(canvas, (left, top), 4, (160, 90, 30), -1, cv2.LINE_AA)
+        _write(canvas, f"{value:g}", left - 10, height - margin + 18)
+    _write(canvas, title, margin, 26)
+    _write(canvas, f"{y}: up to {most[1]:.3g}", margin - 40, margin - 12)
+    _write(canvas, x, width // 2, height - margin + 40)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), canvas)
+
+
+def _write(canvas: Any, text: str, left: int, bottom: int) -> None:
+    import cv2
+
+    cv2.putText(canvas, text, (left, bottom), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+
+
 def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 10 else f"{value:.1f}"

@@ -165,9 +165,16 @@ class StyleSettings(_Checked):
     rate: float = _knob(0.03, "step length of Adam, in units of the 0-1 pixel range", low=1e-6, high=1.0, advanced=True)
     max_memory: float = _knob(
         0.0,
-        "GiB of memory that may be used; larger pictures are worked on in tiles; 0: half of what is free",
+        "GiB of memory that the pictures may take; larger ones are worked on sparingly, then in tiles; "
+        "0: half of what is free",
         low=0.0,
         high=4096.0,
+        advanced=True,
+    )
+    precision: str = _knob(
+        "auto",
+        "number type of the network; auto: bfloat16 where the processor is quick at it, else float32",
+        choices=("auto", "float32", "bfloat16"),
         advanced=True,
     )
     show_every: int = _knob(20, "steps between intermediate pictures", low=1, high=100_000, advanced=True)

@@ -66,7 +66,7 @@ def stylize(
     if start is not None:
         images.check_image(start, "start")
     place = choose_device(device)
-    backbone = load_backbone(settings.backbone, device=place, pooling=settings.pooling)
+    backbone = load_backbone(settings.backbone, device=place, pooling=settings.pooling, precision=settings.precision)
     base = content_map if content is None else content
     assert base is not None
     original = page = _to_side(base, settings.size, backbone.minimum_side)

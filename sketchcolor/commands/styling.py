@@ -201,7 +201,7 @@ def _layer_by_layer(base: StyleSettings) -> Iterator[tuple[dict[str, Any], Style
     """Content alone from each layer, then style alone from the layers up to each; all from noise."""
     from sketchcolor.style.backbones import load_backbone
 
-    backbone = load_backbone(base.backbone, pooling=base.pooling)
+    backbone = load_backbone(base.backbone, pooling=base.pooling, precision=base.precision)
     layers = backbone.choose(base.style_layers, backbone.style_layers)
     for layer in layers:
         settings = dataclasses.replace(base, init="noise", style_weight=0.0, content_weight=1.0, content_layers=layer)

@@ -38,7 +38,7 @@ def paint(
 
     how = painting_settings(settings)
     mode = settings.mode
-    backbone = load_backbone(how.backbone, device=device)
+    backbone = load_backbone(how.backbone, device=device, precision=how.precision)
     size = fit_size(under.shape[0], under.shape[1], min(painting_side(settings), max(under.shape[:2])))
     small = np.asarray(resize(under, size), dtype=np.uint8)
     keep = np.asarray(PAINTING_LEAST_TRUST + (1 - PAINTING_LEAST_TRUST) * resize(trust, size), dtype=np.float32)

@@ -7,8 +7,8 @@ torch's cache or a download. Max pooling may be replaced by average pooling (Gat
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sketchcolor.devices import bfloat16_is_quick
 from sketchcolor.errors import SettingsError, WeightsError
-from sketchcolor.style.compact import MEAN, STD, CompactEncoder, layer_names
+from sketchcolor.style.compact import CompactEncoder, layer_names, normalised
+from sketchcolor.style.recomputing import recomputing
 from sketchcolor.weights import cached_path, load_file, load_shipped
 
 Extract = Callable[[Tensor, Sequence[str]], dict[str, Tensor]]
@@ -29,7 +31,8 @@ class Backbone:
 
     image: float (1, 3, H, W) RGB in [0, 1]. Gives {layer: float (1, C, h, w)}. `layers` are all names it knows, in
     order of depth; `minimum_side` is the smallest picture it takes. `halo`: how far a feature looks, in pixels, rounded
-    up to a multiple of `stride`, the coarsest layer's; 0 where it is not known, and tiles are impossible.
+    up to a multiple of `stride`, the coarsest layer's; 0 where it is not known, and tiles are impossible. `spare`:
+    the same features with the finest ones not kept for the gradient, but computed again (Chen et al. 2016).
     """
 
     name: str
@@ -40,10 +43,15 @@ class Backbone:
     extract: Extract
     halo: int = 0
     stride: int = 16
+    spare: Extract | None = None
 
     def __call__(self, image: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         """Features of the named layers; the network is run no deeper than the last of them."""
         return self.extract(image, layers)
+
+    def sparing(self) -> Backbone:
+        """This backbone in less memory and more time; itself, where it has no such way."""
+        return self if self.spare is None else replace(self, extract=self.spare, spare=None)
 
     def choose(self, names: str, default: Sequence[str]) -> tuple[str, ...]:
         """Layers from a comma-separated list, or the default where it is empty. Raises SettingsError."""
@@ -78,7 +86,7 @@ class FilterBank(nn.Module):
     def forward(self, image: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         """As `Backbone`, without mean and variance taken off."""
         found = {}
-        x = image
+        x = image.to(self.bank.dtype)
         for scale in range(1, self.scales + 1):
             if scale > 1:
                 x = F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
@@ -167,57 +175,71 @@ _RECIPES: dict[str, _Recipe] = {
 
 
 def load_backbone(
-    name: str, *, device: str = "cpu", weights: Path | None = None, pooling: str = "avg", random: bool = False
-) -> Backbone:
+    name: str, *, device: str = "cpu", weights: Path | None = None, pooling: str = "avg", random: bool = False,
+    precision: str = "float32",
+) -> Backbone:  # fmt: skip
     """A frozen backbone by name.
 
     weights: a .safetensors or .pth instead of the usual place. pooling: "avg" replaces max pooling, "max" leaves the
-    network as published. random: no weights, for tests and timing. Raises WeightsError with what to do.
+    network as published. random: no weights, for tests and timing. precision: "float32", "bfloat16", or "auto", which
+    is bfloat16 where the device is quick at it; features come in it. Raises WeightsError with what to do.
     """
-    return _load(name, device, weights, pooling, random)
+    half = precision == "bfloat16" or (precision == "auto" and bfloat16_is_quick(device))
+    return _load(name, device, weights, pooling, random, torch.bfloat16 if half else torch.float32)
 
 
 @lru_cache(maxsize=4)
-def _load(name: str, device: str, weights: Path | None, pooling: str, random: bool) -> Backbone:
+def _load(
+    name: str, device: str, weights: Path | None, pooling: str, random: bool, kind: torch.dtype
+) -> Backbone:  # fmt: skip
     network: nn.Module
     if name == "filters":
         network = FilterBank()
         names = tuple(f"scale{n}" for n in range(1, 6))
-        return Backbone(name, names, names, ("scale3",), 1, _frozen(network, device), 48)
+        return Backbone(name, names, names, ("scale3",), 1, _frozen(network, device, kind), 48)
     if name == "compact":
         network = CompactEncoder()
         if not random:
             _fill(network, load_file(weights) if weights else load_shipped("compact"), str(weights or name))
         style = ("relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu5_1")
-        return Backbone(name, layer_names(), style, ("relu4_2",), 1, _frozen(network, device), 96)
+        return Backbone(
+            name, layer_names(), style, ("relu4_2",), 1, _frozen(network, device, kind), 96,
+            spare=partial(network, spare=True),
+        )  # fmt: skip
     if name not in _RECIPES:
         raise SettingsError(f"unknown backbone {name!r}; known: compact, filters, {', '.join(_RECIPES)}")
     recipe = _RECIPES[name]
     network = _torchvision(name, weights, random)
     _set_pooling(network, pooling)
-    extractors: dict[tuple[str, ...], nn.Module] = {}
+    extracts = [_extract(network, recipe, device, kind, spare) for spare in (False, True)]
+    names, side = tuple(recipe.nodes), recipe.minimum_side
+    return Backbone(
+        name, names, recipe.style, recipe.content, side, extracts[0], recipe.halo, recipe.stride, extracts[1]
+    )
+
+
+def _extract(network: nn.Module, recipe: _Recipe, device: str, kind: torch.dtype, spare: bool) -> Extract:
+    made: dict[tuple[str, ...], Any] = {}
 
     def extract(image: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         from torchvision.models.feature_extraction import create_feature_extractor
 
         key = tuple(sorted(set(layers)))
-        if key not in extractors:
+        if key not in made:
             # The graph ends at the deepest wanted node: what lies behind it is never computed.
             nodes = {recipe.nodes[layer]: layer for layer in key}
-            made = create_feature_extractor(network, nodes, suppress_diff_warning=True)
-            extractors[key] = made.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
-        mean = image.new_tensor(MEAN).view(1, 3, 1, 1)
-        std = image.new_tensor(STD).view(1, 3, 1, 1)
-        return dict(extractors[key]((image - mean) / std))
+            graph = create_feature_extractor(network, nodes, suppress_diff_warning=True)
+            made[key] = _frozen(graph, device, kind)
+            if spare:
+                made[key] = recomputing(graph, image.new_zeros(1, 3, *(2 * [2 * recipe.minimum_side])).to(kind))
+        return dict(made[key](normalised(image).to(kind)))
 
-    names = tuple(recipe.nodes)
-    return Backbone(name, names, recipe.style, recipe.content, recipe.minimum_side, extract, recipe.halo, recipe.stride)
+    return extract
 
 
-def _frozen(network: nn.Module, device: str) -> Extract:
+def _frozen(network: nn.Module, device: str, kind: torch.dtype) -> Any:
     ready: Any = network.eval().requires_grad_(False)
-    made: Extract = ready.to(device, memory_format=torch.channels_last)
-    return made
+    return ready.to(device, dtype=kind, memory_format=torch.channels_last)
 
 
 def _fill(network: nn.Module, tensors: dict[str, Tensor], source: str) -> None:

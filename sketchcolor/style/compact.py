@@ -5,26 +5,36 @@ average pooling before each halving, since max pooling passes the gradient to si
 2); reflection padding, so that the border does not darken; no batch statistics at run time (batch normalisation is used
 in training and folded into the convolutions for release). Stages 1 to 3 are plain 3x3 convolutions (as Simonyan &
 Zisserman 2015); stages 4 and 5 are fire modules (Iandola et al. 2016), cheap at many channels, that can be started from
-a trained SqueezeNet: what a small network learns worst from a few thousand pictures is what lies deep.
+a trained SqueezeNet: what a small network learns worst from a few thousand pictures is what lies deep. Between the two
+lies a bridge with a small hidden layer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sketchcolor.style.recomputing import STAGES, recomputed
+
 WIDTHS = (16, 32, 64)
 DEPTHS = (2, 2, 2)
 BRIDGE = 256
+HIDDEN = 48  # channels of the bridge's hidden layer
 # Squeezed and expanded (half 1x1, half 3x3) channels of each fire module of stages 4 and 5.
 FIRES = (((32, 256), (48, 384), (48, 384), (64, 512)), ((64, 512),))
 MINIMUM_SIDE = 16
 # ImageNet's channel statistics, the same that the teacher was trained with.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+
+
+def normalised(image: Tensor) -> Tensor:
+    """RGB in [0, 1] with ImageNet's mean taken off and divided by its deviation, as the networks were trained."""
+    return (image - image.new_tensor(MEAN).view(1, 3, 1, 1)) / image.new_tensor(STD).view(1, 3, 1, 1)
 
 
 def layer_names() -> tuple[str, ...]:
@@ -53,6 +63,21 @@ class Fire(nn.Module):
         return F.relu(torch.cat([self.expand1x1(x), self.expand3x3(_padded(x))], 1))
 
 
+class Bridge(nn.Module):
+    """(B, C, h, w) -> (B, BRIDGE, h, w): a 1x1 convolution, and a 3x3 one of what a hidden 1x1 layer makes of it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.direct = nn.Conv2d(channels, BRIDGE, 1)
+        self.hidden = nn.Conv2d(channels, HIDDEN, 1)
+        self.wide = nn.Conv2d(HIDDEN, BRIDGE, 3, bias=False)
+        nn.init.zeros_(self.wide.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return F.relu(self.direct(x) + self.wide(_padded(F.relu(self.hidden(x)))))
+
+
 class CompactEncoder(nn.Module):
     """(B, 3, H, W) RGB in [0, 1] -> {layer name: (B, C, ceil(H / s), ceil(W / s))} for the named layers.
 
@@ -61,8 +86,6 @@ class CompactEncoder(nn.Module):
 
     def __init__(self, *, batch_norm: bool = False) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
         self.convs = nn.ModuleDict()
         self.norms = nn.ModuleDict()
         channels = 3
@@ -75,7 +98,7 @@ class CompactEncoder(nn.Module):
                 if batch_norm:
                     self.norms[name] = nn.BatchNorm2d(width, momentum=0.02)
                 channels = width
-        self.bridge = nn.Conv2d(channels, BRIDGE, 1)
+        self.bridge = Bridge(channels)
         channels = BRIDGE
         self.fires = nn.ModuleDict()
         for stage, fires in enumerate(FIRES, 4):
@@ -83,23 +106,25 @@ class CompactEncoder(nn.Module):
                 self.fires[f"{stage}_{position}"] = Fire(channels, squeezed, expanded)
                 channels = expanded
 
-    mean: Tensor
-    std: Tensor
+    def _stage(self, stage: int, x: Tensor) -> tuple[Tensor, ...]:
+        """The layers of one stage of the stem."""
+        if stage > 1:
+            x = F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
+        found = []
+        for position in range(1, DEPTHS[stage - 1] + 1):
+            name = f"{stage}_{position}"
+            x = self.convs[name](_padded(x))
+            x = F.relu(self.norms[name](x) if self.norms else x)
+            found.append(x)
+        return tuple(found)
 
-    def _stem(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
-        for stage, depth in enumerate(DEPTHS, 1):
-            if stage > 1:
-                x = F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
-            for position in range(1, depth + 1):
-                name = f"{stage}_{position}"
-                x = self.convs[name](_padded(x))
-                x = F.relu(self.norms[name](x) if self.norms else x)
-                yield f"relu{name}", x
-
-    def _all(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
-        for name, x in self._stem(x):  # noqa: B020
-            yield name, x
-        x = F.relu(self.bridge(F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)))
+    def _all(self, x: Tensor, spare: bool) -> Iterator[tuple[str, Tensor]]:
+        for stage in range(1, len(DEPTHS) + 1):
+            make = partial(self._stage, stage)
+            found = recomputed(make, x) if spare and stage <= STAGES else make(x)
+            for position, x in enumerate(found, 1):
+                yield f"relu{stage}_{position}", x
+        x = self.bridge(F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False))
         yield "relu4_1", x
         for name, fire in self.fires.items():
             if name == "5_1":  # windows as wide as the teacher's, which this fire module knows
@@ -107,11 +132,14 @@ class CompactEncoder(nn.Module):
             x = fire(x)
             yield f"relu{name}", x
 
-    def forward(self, image: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Features of the named layers; the network is run no deeper than the last of them."""
+    def forward(self, image: Tensor, layers: Sequence[str], spare: bool = False) -> dict[str, Tensor]:
+        """Features of the named layers; the network is run no deeper than the last of them.
+
+        spare: the finest features are not kept for the gradient but computed again.
+        """
         wanted = set(layers)
         found: dict[str, Tensor] = {}
-        for name, x in self._all((image - self.mean) / self.std):
+        for name, x in self._all(normalised(image).to(self.bridge.direct.weight.dtype), spare):
             if name in wanted:
                 found[name] = x
                 if len(found) == len(wanted):

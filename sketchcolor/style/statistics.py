@@ -91,7 +91,7 @@ class _RegionalMoments(torch.autograd.Function):
     """Sum of w x and of w x x^T over each region's rows, with a gradient that writes each row once.
 
     Autograd's own way through gather, split and product makes and fills several arrays of the size of the features
-    for each region; this makes one, the gradient.
+    for each region; this makes one, the gradient. Features may be of any float type; sums are made in float32.
     """
 
     @staticmethod
@@ -99,9 +99,9 @@ class _RegionalMoments(torch.autograd.Function):
         ctx.save_for_backward(flat, weight, *([] if index is None else [index]))
         ctx.lengths = lengths
         channels = flat.shape[1]
-        mean, second = flat.new_zeros(len(lengths), channels), flat.new_zeros(len(lengths), channels, channels)
+        mean, second = weight.new_zeros(len(lengths), channels), weight.new_zeros(len(lengths), channels, channels)
         for region, where, w in _blocks(channels, weight, lengths):
-            rows = flat[where] if index is None else flat.index_select(0, index[where])
+            rows = (flat[where] if index is None else flat.index_select(0, index[where])).float()
             weighted = w * rows
             mean[region] += weighted.sum(dim=0)
             second[region].addmm_(rows.T, weighted)
@@ -115,10 +115,11 @@ class _RegionalMoments(torch.autograd.Function):
         both = grad_second + grad_second.transpose(1, 2)
         for region, where, w in _blocks(flat.shape[1], weight, ctx.lengths):
             if index is None:
-                torch.addmm(grad_mean[region], flat[where], both[region], out=grad[where]).mul_(w)
+                grad[where] = torch.addmm(grad_mean[region], flat[where].float(), both[region]).mul_(w)
             else:
-                rows = flat.index_select(0, index[where])
-                grad.index_add_(0, index[where], torch.addmm(grad_mean[region], rows, both[region]).mul_(w))
+                rows = flat.index_select(0, index[where]).float()
+                own = torch.addmm(grad_mean[region], rows, both[region]).mul_(w)
+                grad.index_add_(0, index[where], own.to(grad.dtype))
         return grad, None, None, None
 
 
@@ -136,7 +137,7 @@ def _blocks(channels: int, weight: Tensor, lengths: Sequence[int]) -> Iterator[t
 def regional_sums(features: Tensor, region: RegionIndex) -> tuple[Tensor, Tensor]:
     """Sums of w f (R, C) and w f f^T (R, C, C) over each region; features (1, C, h, w), any float dtype."""
     _, channels, height, width = features.shape
-    flat = features.permute(0, 2, 3, 1).reshape(height * width, channels).float()
+    flat = features.permute(0, 2, 3, 1).reshape(height * width, channels)
     mean, second = _RegionalMoments.apply(flat, region.index, region.weight, region.lengths)
     return mean, second
 

@@ -8,26 +8,14 @@ style loss is linear in what each tile adds to them.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from sketchcolor.errors import SettingsError
 from sketchcolor.style.backbones import Backbone
 from sketchcolor.style.statistics import RegionIndex, Statistics, regional_sums
-
-GIB = 2**30
-# Of the memory that is free, this share is taken where no limit is given.
-SHARE_OF_FREE = 0.5
-# What a step needs beside what autograd keeps: gradients on their way, and whole-picture terms (bytes a pixel).
-OVERHEAD = 1.6
-WHOLE_PICTURE = 200.0
-SMALLEST_TILE = 64
-PROBE = 128
 
 Placed = Mapping[str, tuple[Tensor, slice, slice]]
 """By layer: features of a tile, and the rows and columns of the layer where they lie."""
@@ -56,57 +44,6 @@ def tiles(height: int, width: int, side: int, halo: int) -> Iterator[Tile]:
     for rows, seen_rows in cuts(height):
         for columns, seen_columns in cuts(width):
             yield Tile(rows, columns, seen_rows, seen_columns)
-
-
-def bytes_per_pixel(backbone: Backbone, layers: Sequence[str], device: str | torch.device) -> float:
-    """What autograd keeps for a picture, in bytes a pixel, measured on a small one."""
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    image = torch.zeros(1, 3, PROBE, PROBE, device=device, requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        found = backbone(image, layers)
-    features = sum(f.numel() * f.element_size() for f in found.values())
-    return (sum(kept.values()) + 2 * features) / PROBE**2
-
-
-def free_memory(device: str | torch.device) -> float:
-    """Bytes that are free on a device now."""
-    if str(device).startswith("cuda"):
-        return float(torch.cuda.mem_get_info()[0])
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return 1024 * float(next(line.split()[1] for line in lines if line.startswith("MemAvailable")))
-    except (OSError, StopIteration):
-        try:
-            return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-        except (AttributeError, ValueError, OSError):
-            return 4.0 * GIB
-
-
-def plan_tiles(
-    backbone: Backbone, layers: Sequence[str], size: tuple[int, int], limit: float, device: str
-) -> int | None:
-    """Side of the tiles that a picture of `size` needs within `limit` GiB; None: it fits whole.
-
-    A limit of 0 stands for half of what is free. Raises SettingsError where it cannot be done.
-    """
-    budget = limit * GIB if limit else SHARE_OF_FREE * free_memory(device)
-    each = OVERHEAD * bytes_per_pixel(backbone, layers, device)
-    pixels = size[0] * size[1]
-    if pixels * (each + WHOLE_PICTURE) <= budget:
-        return None
-    needed = f"{pixels * (each + WHOLE_PICTURE) / GIB:.1f} GiB are needed, {budget / GIB:.1f} GiB allowed or free"
-    if not backbone.halo:
-        raise SettingsError(f"{needed}, and {backbone.name} cannot work in tiles; take a smaller --size")
-    left = max(0.0, budget - pixels * WHOLE_PICTURE)
-    side = int((math.sqrt(left / each) - 2 * backbone.halo) // backbone.stride * backbone.stride)
-    if side < SMALLEST_TILE:
-        raise SettingsError(f"{needed}; take a smaller --size or raise --max-memory")
-    return side
 
 
 class TiledStatistics:

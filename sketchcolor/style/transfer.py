@@ -14,15 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sketchcolor.devices import keeping_memory
+from sketchcolor.devices import memory_habit
 from sketchcolor.errors import SketchColorError
 from sketchcolor.records import Progress, ProgressCallback
 from sketchcolor.settings import StyleSettings
 from sketchcolor.style.backbones import Backbone
 from sketchcolor.style.checkpoint import Checkpoint, digest
+from sketchcolor.style.memory import make_plan
 from sketchcolor.style.objective import Job, Objective, find_goals
 from sketchcolor.style.pixels import resize_tensor, to_image
-from sketchcolor.style.tiles import plan_tiles
 
 # Share of the steps that the finest size gets; each coarser size gets the same share of the rest.
 FINEST_SHARE = 0.4
@@ -64,9 +64,8 @@ def transfer(
     sizes = _sizes(job.start.shape[-2:], settings.scales, backbone.minimum_side)
     plan = _split_steps(settings.steps, len(sizes))
     run = _Run(settings, progress, checkpoint, job)
-    with keeping_memory(str(job.start.device)):
-        layers = (style_layers, content_layers)
-        image = _coarse_to_fine(run, job, backbone, settings, layers, list(zip(sizes, plan, strict=True)))
+    layers = (style_layers, content_layers)
+    image = _coarse_to_fine(run, job, backbone, settings, layers, list(zip(sizes, plan, strict=True)))
     return Outcome(image, tuple(run.losses), run.stopped, run.halvings)
 
 
@@ -92,13 +91,14 @@ def _coarse_to_fine(
         image = image.clamp(0, 1)
         if not run.stopped:
             needed = tuple(dict.fromkeys([*layers[0], *layers[1]]))
-            tile = plan_tiles(backbone, needed, size, settings.max_memory, str(job.start.device))
-            if tile is not None and run.progress is not None:
-                run.progress(Progress(f"tiles of {tile} px", 0, 1))
-            goals = find_goals(job, backbone, settings, size, layers, tile)
-            loop = Objective(job, backbone, settings, goals, layers, size, tile)
-            run.scale = scale
-            image = run.at_size(loop, image, steps)
+            way = make_plan(backbone, needed, size, settings.max_memory, job.start.device)
+            if way.text and run.progress is not None:
+                run.progress(Progress(way.text, 0, 1))
+            with memory_habit(str(job.start.device), keep=not way.sparing):
+                goals = find_goals(job, way.backbone, settings, size, layers, way.tile)
+                loop = Objective(job, way.backbone, settings, goals, layers, size, way.tile)
+                run.scale = scale
+                image = run.at_size(loop, image, steps)
         coarse = image
     return image
 
