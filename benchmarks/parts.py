@@ -16,6 +16,7 @@ import numpy as np
 from skimage.metrics import adapted_rand_error
 
 from benchmarks.foreground import measures
+from benchmarks.style_quality import deep_photo_cases
 from benchmarks.tables import parser, show
 from sketchcolor import read_image, regions
 from sketchcolor.errors import ImageError
@@ -76,16 +77,37 @@ def measure(name: str, pictures: list[Image], split: Split, out: Any) -> None:
     show(f"{name}: {len(pictures)}, changed a little", rows, out)
 
 
+def agreement(folder: Path, out: Any) -> None:
+    """Of each content pixel, the share of its style part that has its own label in the maps made by hand."""
+    found: dict[str, list[float]] = {"the whole style": [], "matched parts": []}
+    for case in deep_photo_cases(folder, 320, 30):
+        parts, matches = regions.find_photo_parts(case.start, case.style, most=4)
+        whole = np.ones_like(parts.reference_map, bool)
+        known = np.isin(case.start_map, case.style_map)
+        for name in found:
+            right = 0.0
+            for pair in matches:
+                theirs = whole if name == "the whole style" else parts.reference_map == pair.reference
+                shares = np.bincount(case.style_map[theirs], minlength=int(case.start_map.max()) + 1) / theirs.sum()
+                right += float(shares[case.start_map[(parts.sketch_map == pair.sketch) & known]].sum())
+            found[name].append(right / known.sum())
+    rows = [{"style taken from": name, "agreement": float(np.mean(values))} for name, values in found.items()]
+    show(f"matched parts of {len(found['matched parts'])} pairs of photos against maps made by hand", rows, out)
+
+
 def main() -> None:
     made = parser(__doc__)
     made.add_argument("--masks", type=Path, help="folder with ecssd, weizmann, ccp")
     made.add_argument("--lineart", type=Path, help="OpenMoji: folder with line")
+    made.add_argument("--pairs", type=Path, help="photo pairs: folder with input, style, segmentation")
     made.add_argument("--count", type=int, default=30)
     options = made.parse_args()
     if options.masks:
         held = [s for part in load_masks(options.masks, held=True).values() for s in part]
         step = max(1, len(held) // options.count)
         measure("photos", [picture for picture, _ in held[::step]][: options.count], of_photo, options.out)
+    if options.pairs:
+        agreement(options.pairs, options.out)
     if options.lineart:
         drawings = []
         for path in sorted((options.lineart / "line").glob("*.png"))[7::25]:

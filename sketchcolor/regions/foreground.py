@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sketchcolor.devices import bfloat16_is_quick
 from sketchcolor.images import fit_size
 from sketchcolor.records import Field, Image, Labels, Mask
 from sketchcolor.regions.classical import Foreground, around_strokes, sketch_by_closing, sketch_hints
@@ -41,6 +42,8 @@ MUCH_MORE = 1.5
 ENCLOSED = 0.04
 # A hole of at most this share of the figure, with no line around it, is a mistake.
 GAP = 0.04
+# A larger hole is believed where at least this share of its rim is a line.
+RIM = 0.6
 # Pixels nearer to ink than this share of the page are not asked when a closed area is judged as a whole.
 NEAR_INK = 0.01
 
@@ -49,13 +52,14 @@ NEAR_INK = 0.01
 def _network(kind: str) -> nn.Module:
     import torch
 
-    from sketchcolor.regions.networks import PhotoNet, SketchNet
+    from sketchcolor.regions.networks import PhotoNet, SketchNet, without_batch_norm
     from sketchcolor.weights import load_shipped
 
     network: nn.Module = PhotoNet() if kind == "photo" else SketchNet()
     network.load_state_dict(load_shipped(f"foreground-{kind}"))
-    ready: Any = network.eval().requires_grad_(False)
-    made: nn.Module = ready.to(memory_format=torch.channels_last)
+    ready: Any = without_batch_norm(network.eval().requires_grad_(False))
+    number = torch.bfloat16 if bfloat16_is_quick("cpu") else torch.float32
+    made: nn.Module = ready.to(dtype=number, memory_format=torch.channels_last)
     return made
 
 
@@ -63,9 +67,11 @@ def _probability(kind: str, planes: Field) -> Field:
     """Network's answer for (h, w, C) float32 in [0, 1]: (h, w) in [0, 1]."""
     import torch
 
+    network = _network(kind)
     with torch.inference_mode():
         batch = torch.from_numpy(np.ascontiguousarray(planes)).permute(2, 0, 1)[None]
-        answer = torch.sigmoid(_network(kind)(batch.contiguous(memory_format=torch.channels_last)))
+        batch = batch.to(dtype=next(network.parameters()).dtype, memory_format=torch.channels_last)
+        answer = torch.sigmoid(network(batch).float())
     return answer[0, 0].numpy()
 
 
@@ -78,22 +84,28 @@ def photo_foreground(image: Image, *, quick: bool = False) -> Foreground:
     plain = _on_plain_ground(image)
     if plain is not None:
         return Foreground(plain, 1.0)
-    fine, sure = photo_likelihood(image, (PHOTO_SIDE,) if quick else PHOTO_SIDES)
+    fine, sure = photo_likelihood(image, quick=quick)
     mask = _without_specks(fine > 0.5)
     return Foreground(mask, sure if mask.any() else 0.0, tuple(_without_specks(fine > t) for t in OTHER_THRESHOLDS))
 
 
-def photo_likelihood(image: Image, sides: Sequence[int] = PHOTO_SIDES) -> tuple[Field, float]:
-    """How likely each pixel of a photo is figure, float32 (H, W) along the photo's edges; and how sure that is, 0-1."""
+def photo_likelihood(image: Image, sides: Sequence[int] = PHOTO_SIDES, *, quick: bool = False) -> tuple[Field, float]:
+    """How likely each pixel of a photo is figure, float32 (H, W) along the photo's edges; and how sure that is, 0-1.
+
+    quick: one look, not followed along the edges.
+    """
     height, width = image.shape[:2]
     looks = []
-    for side in sides:
+    for side in (PHOTO_SIDE,) if quick else sides:
         values = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-        # The mean of the picture's answer and its mirror image's is steadier than either.
-        both = (_probability("photo", values) + _probability("photo", values[:, ::-1])[:, ::-1]) / 2
-        looks.append(cv2.resize(both, (PHOTO_SIDE, PHOTO_SIDE), interpolation=cv2.INTER_LINEAR))
+        answer = _probability("photo", values)
+        if not quick:  # the mean of the picture's answer and its mirror image's is steadier than either
+            answer = (answer + _probability("photo", values[:, ::-1])[:, ::-1]) / 2
+        looks.append(cv2.resize(answer, (PHOTO_SIDE, PHOTO_SIDE), interpolation=cv2.INTER_LINEAR))
     rough = np.mean(looks, axis=0)
     large = cv2.resize(rough, (width, height), interpolation=cv2.INTER_CUBIC)
+    if quick:
+        return large, float(np.abs(2 * rough - 1).mean())
     radius = max(2, round(max(height, width) / 64))
     fine = guided_filter(image.astype(np.float32) / 255, np.clip(large, 0, 1), radius, 1e-4)
     return fine, float(np.abs(2 * rough - 1).mean())
@@ -192,13 +204,20 @@ def sketch_foreground(ink: Field, width: float) -> Foreground:
     return Foreground(mask, float(np.abs(2 * rough - 1).mean()))
 
 
-def _without_gaps(figure: Mask, labels: Labels, areas: NDArray[Any]) -> Mask:
-    """Small holes of the figure in the midst of an area filled: no line is drawn around them."""
+def _without_gaps(figure: Mask, labels: Labels, areas: NDArray[Any], solid: Mask) -> Mask:
+    """Small holes of the figure in the midst of an area filled, and any that no line is drawn around."""
     count, holes, stats, _ = cv2.connectedComponentsWithStats((~figure).astype(np.uint8), connectivity=4)
     filled = figure.copy()
+    near_ink = cv2.dilate(solid.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     for hole in range(1, count):
         left, top, width, height, size = stats[hole]
         if size > GAP * figure.sum():
+            if min(left, top) > 0 and left + width < figure.shape[1] and top + height < figure.shape[0]:
+                inside = np.pad(holes[top : top + height, left : left + width] == hole, 1)
+                rim = (cv2.dilate(inside.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~inside
+                inked = near_ink[top - 1 : top + height + 1, left - 1 : left + width + 1][rim].mean()
+                if inked < RIM:
+                    filled[top : top + height, left : left + width] |= inside[1:-1, 1:-1]
             continue
         box = slice(top, top + height), slice(left, left + width)
         inside = holes[box] == hole
@@ -232,7 +251,7 @@ def _by_areas(solid: Mask, likely: Field) -> Mask:
         elif votes[label] <= max(0.001 * solid.size, 0.01 * asked[label]):
             decision[label] = 0
     judged = decision[labels]
-    figure = _without_gaps(figure, labels, areas)
+    figure = _without_gaps(figure, labels, areas, solid)
     sides = np.where(judged < 0, figure, judged == 1)
     # Ink goes to the nearer side, so the border runs along the line's middle.
     _, nearest = cv2.distanceTransformWithLabels(solid.astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)

@@ -109,3 +109,16 @@ class SketchNet(nn.Module):
             x = block(torch.cat([_up(x, skip), skip], 1))
         out: Tensor = self.out(x)
         return out
+
+
+def without_batch_norm(network: nn.Module) -> nn.Module:
+    """The same function, batch normalisation folded into the convolutions before it; for a network in eval mode."""
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    for part in list(network.modules()):
+        if isinstance(part, nn.Sequential):
+            for place in range(len(part) - 1):
+                conv, norm = part[place], part[place + 1]
+                if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    part[place], part[place + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
+    return network
