@@ -56,7 +56,7 @@ def visit(address: str, runs: int, shots: Path | None) -> list[dict[str, Any]]:
             page.wait_for_selector("#sketch canvas")
             page.wait_for_timeout(2000)
             clicked = time.perf_counter()
-            page.locator(".gallery-item").nth((0, 1, 4, 3)[run % 4]).click()
+            page.locator("#examples img").nth((0, 1, 4, 3)[run % 4]).click()
             page.wait_for_selector("#candidates img", timeout=120_000)
             candidates = time.perf_counter() - clicked
             page.wait_for_timeout(1500)

@@ -21,17 +21,19 @@ SIDE = 192
 
 
 def choose(
-    hits: Sequence[Hit], ink: Field, sketch_mask: Mask, settings: ColorSettings
+    hits: Sequence[Hit], ink: Field, sketch_mask: Mask, settings: ColorSettings, *, explain: bool = False
 ) -> tuple[tuple[Hit, ...], Image | None, list[str]]:
     """(hits, the best first and ranked anew; the best's pixels or None; notes on what could not be read).
 
-    The first `settings.judged` readable hits are looked at; the others follow in their order.
+    The first `settings.judged` readable hits are looked at; the others follow in their order, with `explain` judged
+    too.
     """
     judged: list[tuple[float, int, Hit, Image]] = []
     rest: list[Hit] = []
     notes: list[str] = []
     for place, hit in enumerate(hits):
-        if len(judged) >= settings.judged:
+        late = len(judged) >= settings.judged
+        if late and not explain:
             rest.append(hit)
             continue
         try:
@@ -39,7 +41,7 @@ def choose(
         except ImageError as error:
             notes.append(f"left out: {error}")
             continue
-        terms = judge(picture, ink, sketch_mask) if settings.judged > 1 else {}
+        terms = judge(picture, ink, sketch_mask) if settings.judged > 1 or explain else {}
         total = hit.score + (
             settings.overlap_weight * terms.get("overlap", 0)
             + settings.edges_weight * terms.get("edges", 0)
@@ -48,7 +50,10 @@ def choose(
             - settings.grey_weight * (terms.get("colorful", 0) < GREY)
         )
         found = dataclasses.replace(hit, terms={"similarity": hit.score, **terms, "total": round(total, 4)})
-        judged.append((-total, place, found, picture))
+        if late:
+            rest.append(found)
+        else:
+            judged.append((-total, place, found, picture))
     judged.sort(key=lambda entry: entry[:2])
     ordered = [entry[2] for entry in judged] + rest
     ranked = tuple(dataclasses.replace(hit, rank=rank) for rank, hit in enumerate(ordered, 1))

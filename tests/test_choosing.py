@@ -54,3 +54,17 @@ def test_a_sharper_and_nearer_picture_without_colours_comes_after(tmp_path):
     assert ordered[0].path.endswith("colored.png")
     ordered, _, _ = choose(hits, ink, mask, ColorSettings(grey_weight=0.0, colorful_weight=0.0))
     assert ordered[0].path.endswith("grey.png")
+
+
+def test_pictures_that_are_only_explained_stay_behind_those_that_are_judged(tmp_path):
+    page = draw_disc(160, (80, 80), 50)
+    for name in ("near", "far"):
+        save_image(tmp_path / f"{name}.png", photo_of_disc(160, (80, 80), 46))
+    hits = [Hit(str(tmp_path / "near.png"), 0.1, 1), Hit(str(tmp_path / "far.png"), 0.9, 2)]
+    given = hits, find_lines(page).ink, segment_sketch(page), ColorSettings(judged=1)
+    assert [h.terms for h in choose(*given)[0]][1] == {}
+    settings = ColorSettings(judged=2, overlap_weight=0.0)
+    assert choose(*given[:3], settings)[0][0].path.endswith("far.png")
+    explained, _, _ = choose(*given[:3], ColorSettings(judged=1), explain=True)
+    assert [h.path.rsplit("/", 1)[1] for h in explained] == ["near.png", "far.png"]
+    assert explained[1].terms["total"] > 0.9

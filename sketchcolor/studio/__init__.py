@@ -8,7 +8,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -118,17 +118,14 @@ class Studio(Corrections):
         drawing = find_lines(np.asarray(images.resize(page, size), dtype=np.uint8))
         mask = regions.sketch_foreground(drawing.ink, drawing.width).mask
         found = self.shelf.colorizer(library).library.search_ink(drawing.ink, SHOWN_HITS)
-        session.hits, _, notes = choose(found, drawing.ink, mask, replace(settings, judged=SHOWN_HITS))
+        session.hits, _, notes = choose(found, drawing.ink, mask, settings, explain=True)
         shown = []
         for hit in session.hits:
-            try:
-                picture = images.read_image(hit.path)
-            except ImageError:
-                continue
-            size = images.fit_size(picture.shape[0], picture.shape[1], THUMBNAIL)
-            terms = hit.terms
-            why = f"fit {100 * terms.get('overlap', 0):.0f} · colour {100 * terms.get('colorful', 0):.0f}"
-            shown.append((np.asarray(images.resize(picture, size), dtype=np.uint8), why))
+            with contextlib.suppress(ImageError, OSError):
+                small = thumbnail(hit.path, Path(hit.path).stat().st_mtime_ns)
+                terms = hit.terms
+                why = f"fit {100 * terms.get('overlap', 0):.0f} · colour {100 * terms.get('colorful', 0):.0f}"
+                shown.append((small, why))
         if session.hits and not session.reference_name.startswith("own"):
             self.choose(session, 0)
         return shown, notes
@@ -205,6 +202,14 @@ class Studio(Corrections):
                 packed.write(part, part.name)
                 part.unlink()
         return picture, archive
+
+
+@lru_cache(maxsize=512)
+def thumbnail(path: str, changed: int) -> Image:
+    """A library picture, small; `changed`: when the file was. Raises ImageError."""
+    picture = images.read_image(path)
+    size = images.fit_size(picture.shape[0], picture.shape[1], THUMBNAIL)
+    return np.asarray(images.resize(picture, size), dtype=np.uint8)
 
 
 def check_size(picture: Image) -> None:

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sketchcolor import images
 from sketchcolor.errors import ImageError
 from sketchcolor.records import Hit, Image, Overrides, Result
 
@@ -35,6 +36,20 @@ class Session:
         if self.folder is None:
             self.folder = Path(tempfile.mkdtemp(prefix="sketchcolor-"))
         return self.folder
+
+    def before_and_after(self, picture: Image, *, exact: bool = True) -> tuple[Path, Path]:
+        """Files of the sketch and of a picture for the page; what is soon replaced need not be exact.
+
+        Raises ImageError where there is no sketch.
+        """
+        if self.sketch is None:
+            raise ImageError("draw or upload a sketch first")
+        before = self.files() / f"{images.digest(self.sketch)}.png"
+        if not before.exists():
+            images.save_image(before, self.sketch)
+        after = self.files() / ("result.png" if exact else "underway.jpg")
+        images.save_image(after, picture)
+        return before, after
 
     def end(self) -> None:
         """Stop what runs and remove what was written."""

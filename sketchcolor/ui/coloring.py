@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from sketchcolor import images
 from sketchcolor.errors import ImageError
 from sketchcolor.records import Image, Result
 from sketchcolor.settings import ColorSettings
@@ -41,6 +43,7 @@ def tab(studio: Studio) -> Any:
             canvas = gr.ImageEditor(
                 label="Sketch: draw, paste or upload",
                 type="numpy",
+                format="png",  # what comes back from the browser is what went there
                 image_mode="RGBA",
                 sources=("upload", "clipboard"),
                 transforms=(),
@@ -51,7 +54,7 @@ def tab(studio: Studio) -> Any:
                 height=460,
                 elem_id="sketch",
             )
-            examples = _examples(canvas)
+            examples = _examples()
             with gr.Accordion("Ink: what is taken for lines", open=False):
                 ink = gr.Image(label="Ink", interactive=False, show_label=False, height=240, alt_text="The lines found")
         with gr.Column(min_width=300):
@@ -90,12 +93,25 @@ def tab(studio: Studio) -> Any:
         page = from_editor(drawn)
         if page is None or int(page.min()) > 200:
             return gr.skip(), gr.skip(), "Draw something, or take an example."
+        return show(session, page, library)
+
+    def show(session: Session, page: Image, library: str) -> Any:
         try:
             ink_page = studio.take_sketch(session, page)
         except ImageError as error:
             return None, [], str(error)
         found, notes = studio.candidates(session, library, ColorSettings())
         return ink_page, found, "  \n".join(["**Colour** paints with the first; or click another.", *notes])
+
+    def take_example(library: str, request: gr.Request, event: gr.SelectData) -> Any:
+        # Straight from the file: the editor would first send it back from the browser, several times.
+        page = images.read_image(_example_files()[int(event.index)], drawing=True)
+        return show(studio.session(request.session_hash), page, library)
+
+    def on_canvas(request: gr.Request) -> Any:
+        time.sleep(0.3)  # the editor keeps the browser busy: first it shall draw the candidates
+        page = studio.session(request.session_hash).sketch
+        return {"background": page, "layers": [], "composite": page}
 
     def again(drawn: Any, library: str, request: gr.Request) -> Any:
         session = studio.session(request.session_hash)
@@ -125,14 +141,15 @@ def tab(studio: Studio) -> Any:
         painting_since = 0.0
         for step in studio.color(session, library, settings):
             if isinstance(step, Result):
-                files = [gr.DownloadButton(value=str(p), interactive=True) for p in studio.downloads(session)]
                 line = report(step, session.reference_name)
-                yield [(session.sketch, step.image), line, *files, *correct.show(session)]
+                yield [session.before_and_after(step.image), line, *rest]
+                files = [gr.DownloadButton(value=str(p), interactive=True) for p in studio.downloads(session)]
+                yield [gr.skip(), line, *files, *correct.show(session)]
                 return
             if step.stage == "paint":
                 painting_since = painting_since or time.monotonic()
             line = status_line(step, time.monotonic() - painting_since)
-            pictures = gr.skip() if step.image is None else (session.sketch, step.image)
+            pictures = gr.skip() if step.image is None else session.before_and_after(step.image, exact=False)
             if step.image is not None or step.step % 5 == 0:
                 yield [pictures, line, *rest]
 
@@ -142,11 +159,13 @@ def tab(studio: Studio) -> Any:
     start: dict[str, Any] = {
         "fn": spoken(run), "inputs": [chooser, *values], "outputs": shown, "show_progress": "hidden", **HEAVY
     }  # fmt: skip
-    looking: dict[str, Any] = {"inputs": [canvas, chooser], "outputs": [ink, candidates, status], **LIGHT}
+    seen = [ink, candidates, status]
+    looking: dict[str, Any] = {"inputs": [canvas, chooser], "outputs": seen, "show_progress": "hidden", **LIGHT}
     for changed in (canvas.change, canvas.upload, canvas.clear):
-        changed(spoken(look), trigger_mode="always_last", show_progress="hidden", **looking)
+        changed(spoken(look), trigger_mode="always_last", **looking)
     if examples is not None:
-        examples.load_input_event.then(spoken(look), **looking)
+        quiet: dict[str, Any] = {**LIGHT, "show_progress": "hidden"}
+        examples.select(spoken(take_example), chooser, seen, **quiet).success(on_canvas, None, canvas, **PRIVATE)
     chooser.change(spoken(again), trigger_mode="always_last", **looking)
     candidates.select(spoken(choose), None, None, **PRIVATE).success(**start)
     own.upload(spoken(take_own), own, None, **PRIVATE).success(**start)
@@ -157,12 +176,19 @@ def tab(studio: Studio) -> Any:
     return chooser
 
 
-def _examples(canvas: Any) -> Any:
+def _example_files() -> list[Path]:
+    return sorted(data_folder("examples").glob("*.png"))
+
+
+def _examples() -> Any:
     """Example sketches to begin with, where they are installed."""
-    found = sorted(p for p in data_folder("examples").glob("*.png"))
-    if not found:
+    files = [(images.read_image(p, drawing=True), p.stem) for p in _example_files()]
+    if not files:
         return None
-    return gr.Examples([[str(p)] for p in found], [canvas], label="Examples", examples_per_page=6, elem_id="examples")
+    return gr.Gallery(
+        files, label="Examples", columns=6, height=132, allow_preview=False, object_fit="contain", interactive=False,
+        elem_id="examples",
+    )  # fmt: skip
 
 
 class Corrections:
