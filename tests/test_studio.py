@@ -61,8 +61,12 @@ def test_the_way_of_a_visitor(studio):
         next(studio.color(session, "lib", QUICK))
     ink = studio.take_sketch(session, draw_disc())
     assert ink.shape == (128, 128) and ink.min() < 60
-    shown, _ = studio.candidates(session, "lib", QUICK)
+    first, (shown, _) = studio.candidates(session, "lib", QUICK)
+    assert [why for _, why in first[0]] == [f"alike {100 * hit.score:.0f}" for hit in session.hits]
     assert len(shown) == 8 and all("fit" in why for _, why in shown)
+    (starred,) = (place for place, (_, why) in enumerate(shown) if why.startswith("★"))
+    assert session.reference_name == session.hits[starred].path.rsplit("/", 1)[-1]
+    assert list(studio.candidates(session, "lib", QUICK)) == [(shown, [])]
     studio.choose(session, 3)
     steps = list(studio.color(session, "lib", QUICK))
     result = steps[-1]

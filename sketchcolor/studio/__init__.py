@@ -32,6 +32,8 @@ from sketchcolor.styling import stylize
 __all__ = ["MOST_MEGAPIXELS", "Session", "Studio", "check_size"]
 
 SHOWN_HITS = 8
+Shown = tuple[list[tuple[Image, str]], list[str]]
+"""Thumbnails with a word to each, and notes."""
 THUMBNAIL = 220
 # Pictures that visitors send have no more pixels than this.
 MOST_MEGAPIXELS = 40.0
@@ -83,7 +85,8 @@ class Studio(Corrections):
         cv2.circle(page, (48, 48), 30, (0, 0, 0), 3)
         session = Session(sketch=page)
         with contextlib.suppress(SketchColorError):
-            self.candidates(session, self.shelf.first, ColorSettings())
+            for _ in self.candidates(session, self.shelf.first, ColorSettings()):
+                pass
             for _ in self.color(session, self.shelf.first, ColorSettings(size=96)):
                 pass
 
@@ -99,36 +102,47 @@ class Studio(Corrections):
             session.overrides = Overrides()
         return np.asarray(255 * (1 - drawing.ink) + 0.5, dtype=np.uint8)
 
-    def candidates(
-        self, session: Session, library: str, settings: ColorSettings
-    ) -> tuple[list[tuple[Image, str]], list[str]]:
-        """Thumbnails with the reasons for them, best first, and notes. Raises SketchColorError."""
+    def candidates(self, session: Session, library: str, settings: ColorSettings) -> Iterator[Shown]:
+        """Thumbnails with a word to each, nearest first, and notes: as soon as they are found, then judged.
+
+        The one that is best to paint with has a star and is chosen. Raises SketchColorError.
+        """
         if session.sketch is None:
             raise ImageError("draw or upload a sketch first")
+        page = session.sketch
         with session.searching:
-            asked = (library, images.digest(session.sketch))
+            asked = (library, images.digest(page))
             if session.found is None or session.found[0] != asked:
-                session.found = asked, self._search(session, session.sketch, library, settings)
-            return session.found[1]
+                for shown in self._search(session, page, library, settings):
+                    yield shown
+                session.found = asked, shown
+            else:
+                yield session.found[1]
 
-    def _search(
-        self, session: Session, page: Image, library: str, settings: ColorSettings
-    ) -> tuple[list[tuple[Image, str]], list[str]]:
+    def _search(self, session: Session, page: Image, library: str, settings: ColorSettings) -> Iterator[Shown]:
         size = images.fit_size(page.shape[0], page.shape[1], min(settings.size, max(page.shape[:2])))
         drawing = find_lines(np.asarray(images.resize(page, size), dtype=np.uint8))
-        mask = regions.sketch_foreground(drawing.ink, drawing.width).mask
         found = self.shelf.colorizer(library).library.search_ink(drawing.ink, SHOWN_HITS)
-        session.hits, _, notes = choose(found, drawing.ink, mask, settings, explain=True)
-        shown = []
-        for hit in session.hits:
+        small: dict[str, Image] = {}
+        for hit in found:
             with contextlib.suppress(ImageError, OSError):
-                small = thumbnail(hit.path, Path(hit.path).stat().st_mtime_ns)
-                terms = hit.terms
-                why = f"fit {100 * terms.get('overlap', 0):.0f} · colour {100 * terms.get('colorful', 0):.0f}"
-                shown.append((small, why))
+                small[hit.path] = thumbnail(hit.path, Path(hit.path).stat().st_mtime_ns)
+        session.hits = tuple(hit for hit in found if hit.path in small)
+        yield [(small[hit.path], f"alike {100 * hit.score:.0f}") for hit in session.hits], []
+        mask = regions.sketch_foreground(drawing.ink, drawing.width).mask
+        judged, _, notes = choose(session.hits, drawing.ink, mask, settings, explain=True)
+        # They stay where they were shown: nobody shall click on one and get another.
+        by_path = {hit.path: hit for hit in judged}
+        session.hits = tuple(by_path.get(hit.path, hit) for hit in session.hits)
+        best = next((place for place, hit in enumerate(session.hits) if judged and hit is judged[0]), 0)
+        session.best = best
+        shown = []
+        for place, hit in enumerate(session.hits):
+            fit, color = (100 * hit.terms.get(name, 0) for name in ("overlap", "colorful"))
+            shown.append((small[hit.path], f"{'★ ' if place == best else ''}fit {fit:.0f} · colour {color:.0f}"))
         if session.hits and not session.reference_name.startswith("own"):
-            self.choose(session, 0)
-        return shown, notes
+            self.choose(session, best)
+        yield shown, notes
 
     def choose(self, session: Session, place: int) -> None:
         """Take one of the candidates as the reference."""

@@ -22,6 +22,7 @@ class Session:
     reference: Image | None = None
     reference_name: str = ""
     hits: tuple[Hit, ...] = ()
+    best: int = 0  # place of the hit that is best to paint with
     result: Result | None = None
     overrides: Overrides = field(default_factory=Overrides)
     picked: int | None = None

@@ -18,6 +18,7 @@ from sketchcolor.ui.controls import (
     HEAVY,
     LIGHT,
     PRIVATE,
+    SAY_EVERY,
     address_of,
     all_controls,
     from_editor,
@@ -69,7 +70,7 @@ def tab(studio: Studio) -> Any:
                 picture_file = gr.DownloadButton("Picture (PNG)", interactive=False, elem_id="download")
                 layers_file = gr.DownloadButton("Layers (zip)", interactive=False, elem_id="layers")
     candidates = gr.Gallery(
-        label="Pictures that fit (outline and colourfulness, of 100): click one to paint with it",
+        label="Pictures that fit (outline and colourfulness, of 100): the starred one paints, or click another",
         columns=8,
         height=176,
         allow_preview=False,
@@ -88,35 +89,37 @@ def tab(studio: Studio) -> Any:
     correct = Corrections(studio)
     shown = [slider, status, picture_file, layers_file, *correct.views]
 
-    def look(drawn: Any, library: str, request: gr.Request) -> Any:
+    def look(drawn: Any, library: str, request: gr.Request) -> Iterator[Any]:
         session = studio.session(request.session_hash)
         page = from_editor(drawn)
         if page is None or int(page.min()) > 200:
-            return gr.skip(), gr.skip(), "Draw something, or take an example."
-        return show(session, page, library)
+            yield gr.skip(), gr.skip(), "Draw something, or take an example."
+        else:
+            yield from show(session, page, library)
 
-    def show(session: Session, page: Image, library: str) -> Any:
+    def show(session: Session, page: Image, library: str) -> Iterator[Any]:
         try:
             ink_page = studio.take_sketch(session, page)
         except ImageError as error:
-            return None, [], str(error)
-        found, notes = studio.candidates(session, library, ColorSettings())
-        return ink_page, found, "  \n".join(["**Colour** paints with the first; or click another.", *notes])
+            yield None, [], str(error)
+            return
+        for found, notes in studio.candidates(session, library, ColorSettings()):
+            yield ink_page, found, "  \n".join(["**Colour** paints with the starred one; or click another.", *notes])
+            ink_page = gr.skip()
 
-    def take_example(library: str, request: gr.Request, event: gr.SelectData) -> Any:
+    def take_example(library: str, request: gr.Request, event: gr.SelectData) -> Iterator[Any]:
         # Straight from the file: the editor would first send it back from the browser, several times.
         page = images.read_image(_example_files()[int(event.index)], drawing=True)
-        return show(studio.session(request.session_hash), page, library)
+        yield from show(studio.session(request.session_hash), page, library)
 
     def on_canvas(request: gr.Request) -> Any:
         time.sleep(0.3)  # the editor keeps the browser busy: first it shall draw the candidates
         page = studio.session(request.session_hash).sketch
         return {"background": page, "layers": [], "composite": page}
 
-    def again(drawn: Any, library: str, request: gr.Request) -> Any:
-        session = studio.session(request.session_hash)
-        session.reference_name = ""
-        return look(drawn, library, request)
+    def again(drawn: Any, library: str, request: gr.Request) -> Iterator[Any]:
+        studio.session(request.session_hash).reference_name = ""
+        yield from look(drawn, library, request)
 
     def choose(request: gr.Request, event: gr.SelectData) -> None:
         session = studio.session(request.session_hash)
@@ -131,14 +134,14 @@ def tab(studio: Studio) -> Any:
         else:
             session.reference_name = ""
             if session.hits:
-                studio.choose(session, 0)
+                studio.choose(session, session.best)
 
     def run(library: str, request: gr.Request, *given: Any) -> Iterator[Any]:
         studio.turnstile.enter(address_of(request))
         session = studio.session(request.session_hash)
         settings = settings_from(ColorSettings, names, given)
         rest = [gr.skip()] * (len(shown) - 2)
-        painting_since = 0.0
+        painting_since, said = 0.0, time.monotonic()
         for step in studio.color(session, library, settings):
             if isinstance(step, Result):
                 line = report(step, session.reference_name)
@@ -150,7 +153,8 @@ def tab(studio: Studio) -> Any:
                 painting_since = painting_since or time.monotonic()
             line = status_line(step, time.monotonic() - painting_since)
             pictures = gr.skip() if step.image is None else session.before_and_after(step.image, exact=False)
-            if step.image is not None or step.step % 5 == 0:
+            if step.image is not None or time.monotonic() - said > SAY_EVERY:
+                said = time.monotonic()
                 yield [pictures, line, *rest]
 
     def halt(request: gr.Request) -> None:

@@ -20,6 +20,8 @@ WIDEST_SLIDER = 10_000
 # One heavy job at a time on the device; searches and clicks run beside it.
 HEAVY: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": 1, "api_visibility": "private"}
 LIGHT: dict[str, Any] = {"concurrency_id": "light", "concurrency_limit": 2, "api_visibility": "private"}
+# Seconds between two lines on how far a painting is: at each change of the page the editor sends its drawing anew.
+SAY_EVERY = 1.0
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
 
 

@@ -13,7 +13,16 @@ from sketchcolor.plots import draw_curves
 from sketchcolor.records import Image, Result
 from sketchcolor.settings import STYLE_MODES, StyleSettings
 from sketchcolor.studio import Studio, check_size
-from sketchcolor.ui.controls import HEAVY, PRIVATE, address_of, all_controls, settings_from, spoken, status_line
+from sketchcolor.ui.controls import (
+    HEAVY,
+    PRIVATE,
+    SAY_EVERY,
+    address_of,
+    all_controls,
+    settings_from,
+    spoken,
+    status_line,
+)
 
 FIRST_KNOBS = ("size", "steps", "style_weight", "content_weight", "colors")
 ABOUT = """**global**: one style for all · **segmented**: part by part, by colour-coded maps (same colour, same part),
@@ -70,7 +79,7 @@ def tab(studio: Studio) -> None:
         settings = settings_from(StyleSettings, names, given)
         session = studio.session(request.session_hash)
         maps = [m for m in (style_map, second_map if second is not None else None) if m is not None]
-        began = time.monotonic()
+        began = said = time.monotonic()
         before = content if content is not None and mode != "doodle" else content_map
         for step in studio.stylize(
             session,
@@ -87,7 +96,8 @@ def tab(studio: Studio) -> None:
                 yield (before, step.image), "  \n".join(lines), draw_curves(step.losses)
                 return
             line = status_line(step, time.monotonic() - began)
-            if step.image is not None or step.step % 5 == 0:
+            if step.image is not None or time.monotonic() - said > SAY_EVERY:
+                said = time.monotonic()
                 yield (gr.skip() if step.image is None else (before, step.image)), line, gr.skip()
 
     def halt(request: gr.Request) -> None:
