@@ -257,7 +257,7 @@ def test_draw_on_the_page(page):
         page.mouse.move(x + 90 * np.cos(step * np.pi / 16), y + 90 * np.sin(step * np.pi / 16))
     page.mouse.up()
     page.wait_for_selector("#candidates img", timeout=60_000)
-    said(page, "paints with the first")
+    said(page, "paints with the starred one")
 
 
 @pytest.mark.slow

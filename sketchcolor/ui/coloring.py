@@ -94,6 +94,8 @@ def tab(studio: Studio) -> Any:
         page = from_editor(drawn)
         if page is None or int(page.min()) > 200:
             yield gr.skip(), gr.skip(), "Draw something, or take an example."
+        elif studio.has_seen(session, page, library):  # an example comes back from the editor, more than once
+            yield gr.skip(), gr.skip(), gr.skip()
         else:
             yield from show(session, page, library)
 
