@@ -104,4 +104,4 @@ def make_plan(
     side = int((math.sqrt(left / (WHOLE * each)) - 2 * backbone.halo) // backbone.stride * backbone.stride)
     if side < SMALLEST_TILE:
         raise SettingsError(f"{needed}; take a smaller --size or raise --max-memory")
-    return Plan(backbone, side)
+    return Plan(backbone, side, sparing=True)
