@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from benchmarks.foreground import silhouette
+from benchmarks.style_quality import leak
 from benchmarks.tables import parser, show
 from sketchcolor import Colorizer, ColorSettings, Library, read_image, save_image
 from sketchcolor.records import Image, Mask, Result
@@ -130,12 +131,14 @@ def sketches(options: Any) -> None:
         mask, placed, parts = result.sketch_mask, result.layers["alignment"], result.regions
         assert mask is not None and parts is not None
         owned = sum(r.area for r in parts.sketch if r.foreground)
+        under = result.layers["underpainting"]
         rows.append(
             {
                 "figure": float(mask.mean()),
                 "uncovered": 1 - owned / max(1, int(mask.sum())),
                 "overlap": placed.overlap,
                 "folded": placed.folded,
+                "leak": leak(under, mask.astype(np.int32), (0, 1)),
                 "segment_match_align_s": sum(result.seconds[k] for k in ("figure", "segment", "align", "match")),
                 "to_preview_s": result.seconds["to_preview"],
             }

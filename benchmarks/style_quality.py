@@ -128,16 +128,16 @@ def excess(case: Case, image: Image) -> float:
     return float(np.mean([max(0.0, a - b) for a, b in zip(ours, theirs, strict=True)]))
 
 
-def leak(case: Case, image: Image) -> float:
+def leak(image: Image, regions_map: Labels, wanted: Sequence[int]) -> float:
     """Share of pixels near a region's border whose colour is nearer to a neighbour region's mean than to their own."""
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32)
-    labels = [int(p[0][0]) for p in case.pairs if (case.start_map == p[0][0]).any()]
+    labels = [label for label in wanted if (regions_map == label).any()]
     if len(labels) < 2:
         return 0.0
-    means = np.stack([lab[case.start_map == v].mean(0) for v in labels])
+    means = np.stack([lab[regions_map == v].mean(0) for v in labels])
     wrong = asked = 0
     for i, label in enumerate(labels):
-        own = case.start_map == label
+        own = regions_map == label
         near = own & (cv2.dilate((~own).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0)
         gaps = np.linalg.norm(lab[near][:, None] - means[None], axis=2)
         wrong += int((gaps.argmin(1) != i).sum())
@@ -178,7 +178,10 @@ def main() -> None:
         scores: dict[str, list[tuple[float, float, float, float, bool]]] = {}
         for number, case in enumerate(cases):
             before = distance(teacher, case, case.start)
-            scores.setdefault("start", []).append((before, excess(case, case.start), leak(case, case.start), 0.0, True))
+            first = [int(ours[0]) for ours, _ in case.pairs]
+            scores.setdefault("start", []).append(
+                (before, excess(case, case.start), leak(case.start, case.start_map, first), 0.0, True)
+            )
             tiles = [case.start, case.style]
             for name, backbone in networks.items():
                 settings = StyleSettings(
@@ -199,7 +202,7 @@ def main() -> None:
                 image = to_image(outcome.image)
                 after = distance(teacher, case, image)
                 scores.setdefault(name, []).append(
-                    (after, excess(case, image), leak(case, image), took, after <= before)
+                    (after, excess(case, image), leak(image, case.start_map, first), took, after <= before)
                 )
                 tiles.append(image)
             if number < 12:

@@ -53,9 +53,12 @@ def plot(title: str, rows: Sequence[Mapping[str, Any]], x: str, y: str, path: Pa
     cv2.polylines(canvas, [np.array([[margin, margin], [margin, height - margin], [width - margin, height - margin]])],
                   False, (90, 90, 90))  # fmt: skip
     cv2.polylines(canvas, [at.round().astype(np.int32)], False, (160, 90, 30), 2, cv2.LINE_AA)
+    free = 0
     for (left, top), (value, _) in zip(at.round().astype(int).tolist(), points.tolist(), strict=True):
         cv2.circle(canvas, (left, top), 4, (160, 90, 30), -1, cv2.LINE_AA)
-        _write(canvas, f"{value:g}", left - 10, height - margin + 18)
+        if left >= free:
+            _write(canvas, f"{value:.2g}", left - 10, height - margin + 18)
+            free = left + 40
     _write(canvas, title, margin, 26)
     _write(canvas, f"{y}: up to {most[1]:.3g}", margin - 40, margin - 12)
     _write(canvas, x, width // 2, height - margin + 40)
