@@ -41,12 +41,14 @@ def gatys_style_loss(ours: Statistics, target: Statistics, weights: Sequence[flo
     The Gram matrices of `Statistics` are means over the M pixels, so that M^2 is in them already; style pictures of
     another size than the painting are thereby compared by the pixel.
     """
-    total = ours.second.new_zeros(())
-    for region, weight in enumerate(weights):
-        if weight and ours.present[region] and target.present[region]:
-            gap = (ours.second[region] - target.second[region]).square().sum()
-            total = total + weight * gap / (4 * ours.second.shape[-1] ** 2)
-    return total
+    gaps = (ours.second - target.second).square().sum((1, 2)) / (4 * ours.second.shape[-1] ** 2)
+    return (_counting(ours, target, weights) * gaps).sum()
+
+
+def _counting(ours: Statistics, target: Statistics, weights: Sequence[float]) -> Tensor:
+    """The regions' weights (R,), 0 where either side has no pixels."""
+    sides = zip(weights, ours.present, target.present, strict=True)
+    return ours.second.new_tensor([weight if a and b else 0.0 for weight, a, b in sides])
 
 
 def style_loss(ours: Statistics, target: Statistics, weights: Sequence[float]) -> Tensor:
@@ -54,19 +56,17 @@ def style_loss(ours: Statistics, target: Statistics, weights: Sequence[float]) -
 
     Regions that have no pixels on either side are left out.
     """
-    total = ours.second.new_zeros(())
-    for region, weight in enumerate(weights):
-        if weight == 0 or not (ours.present[region] and target.present[region]):
-            continue
-        goal = target.second[region]
-        scale = goal.square().sum() + SMALL
-        if target.mean.shape[1]:
-            mean = target.mean[region]
-            # A flat region has next to no covariance; relative to that, the slightest grain would be everything.
-            scale = scale + (FLAT * mean.square().sum()) ** 2
-            total = total + weight * (ours.mean[region] - mean).square().sum() / (mean.square().sum() + SMALL)
-        total = total + weight * (ours.second[region] - goal).square().sum() / scale
-    return total
+    counting = _counting(ours, target, weights)
+    # All regions at once: picking them one by one would make the gradient of each as large as that of all.
+    scale = target.second.square().sum((1, 2)) + SMALL
+    gaps = (ours.second - target.second).square().sum((1, 2))
+    if not target.mean.shape[1]:
+        return (counting * gaps / scale).sum()
+    norm = target.mean.square().sum(1)
+    # A flat region has next to no covariance; relative to that, the slightest grain would be everything.
+    scale = scale + (FLAT * norm) ** 2
+    means = (ours.mean - target.mean).square().sum(1) / (norm + SMALL)
+    return (counting * (means + gaps / scale)).sum()
 
 
 # Coloured grain disturbs more than grey grain; real pictures have far less of it (weight of the colour differences).
