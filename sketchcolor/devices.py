@@ -53,8 +53,8 @@ def memory_habit(device: str, *, keep: bool) -> Iterator[None]:
     """Inside, memory that is freed stays with the process for the next step (`keep`), or goes back at once.
 
     Each step of an optimisation frees and takes the same large arrays. Given back, every page of them is cleared anew,
-    which takes a tenth to half of a step; kept, gaps remain between them. At the end, all that is free goes back to the
-    system. Elsewhere than on glibc, nothing is done.
+    which takes time; kept, gaps remain between them. At the end, all that is free goes back to the system. Elsewhere
+    than on glibc, nothing is done.
     """
     libc = None
     if device == "cpu":

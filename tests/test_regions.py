@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+import torch
 from conftest import draw_disc, photo_of_disc
 
 from sketchcolor import regions
@@ -16,6 +17,7 @@ from sketchcolor.regions import (
     completion,
     foreground,
     matching,
+    networks,
     partition,
     placement,
     underpainting,
@@ -252,3 +254,28 @@ def test_a_figure_found_with_its_surroundings_is_told_from_them_by_colour():
     fitting = np.zeros_like(bar)  # a figure that fits is left as it is
     fitting[20:100, 64:96] = True
     assert (regions.main_figure(mask, fitting, [], drawing.ink, picture) == fitting).all()
+
+
+@pytest.mark.parametrize(("drawn", "filled"), [(0, True), (150, True), (300, False)])
+def test_a_hole_is_believed_where_a_line_is_drawn_around_it(drawn, filled):
+    ink = np.zeros((200, 200), np.uint8)
+    cv2.circle(ink, (100, 100), 80, 1, 3)
+    if drawn:  # degrees of the inner circle that are drawn: the areas inside and outside it stay one
+        cv2.ellipse(ink, (100, 100), (40, 40), 0, 0, drawn, 1, 3)
+    likely = (disc(200, (100, 100), 80) & ~disc(200, (100, 100), 40)).astype(np.float32)
+    assert foreground._by_areas(ink > 0, likely)[100, 100] == filled
+
+
+@pytest.mark.parametrize("kind", ["photo", "sketch"])
+def test_folded_normalisation_gives_the_same_figure(kind):
+    torch.manual_seed(1)
+    network = (networks.PhotoNet() if kind == "photo" else networks.SketchNet()).train()
+    planes = torch.rand(4, 3 if kind == "photo" else 5, 96, 96)
+    for _ in range(3):
+        network(planes)
+    network.eval()
+    with torch.no_grad():
+        before = network(planes)
+        after = networks.without_batch_norm(network)(planes)
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in network.modules())
+    assert torch.allclose(before, after, atol=1e-4 * float(before.abs().max()))

@@ -67,6 +67,10 @@ def test_the_way_of_a_visitor(studio):
     (starred,) = (place for place, (_, why) in enumerate(shown) if why.startswith("★"))
     assert session.reference_name == session.hits[starred].path.rsplit("/", 1)[-1]
     assert list(studio.candidates(session, "lib", QUICK)) == [(shown, [])]
+    assert studio.has_seen(session, draw_disc(), "lib")
+    assert not studio.has_seen(session, draw_disc(), "other") and not studio.has_seen(
+        session, draw_disc(128, (60, 60)), "lib"
+    )
     studio.choose(session, 3)
     steps = list(studio.color(session, "lib", QUICK))
     result = steps[-1]

@@ -6,7 +6,6 @@ a drawing, edges in a photo.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -89,14 +88,14 @@ def photo_foreground(image: Image, *, quick: bool = False) -> Foreground:
     return Foreground(mask, sure if mask.any() else 0.0, tuple(_without_specks(fine > t) for t in OTHER_THRESHOLDS))
 
 
-def photo_likelihood(image: Image, sides: Sequence[int] = PHOTO_SIDES, *, quick: bool = False) -> tuple[Field, float]:
+def photo_likelihood(image: Image, *, quick: bool = False) -> tuple[Field, float]:
     """How likely each pixel of a photo is figure, float32 (H, W) along the photo's edges; and how sure that is, 0-1.
 
     quick: one look, not followed along the edges.
     """
     height, width = image.shape[:2]
     looks = []
-    for side in (PHOTO_SIDE,) if quick else sides:
+    for side in (PHOTO_SIDE,) if quick else PHOTO_SIDES:
         values = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
         answer = _probability("photo", values)
         if not quick:  # the mean of the picture's answer and its mirror image's is steadier than either

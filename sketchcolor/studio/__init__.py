@@ -103,8 +103,9 @@ class Studio(Corrections):
         return np.asarray(255 * (1 - drawing.ink) + 0.5, dtype=np.uint8)
 
     def has_seen(self, session: Session, page: Image, library: str) -> bool:
-        """Whether this very drawing was the last one looked for in this library."""
-        return session.asked == (library, images.digest(page))
+        """Whether candidates for this very drawing, from this library, are what the visitor sees."""
+        same = session.sketch is not None and np.array_equal(session.sketch, page)
+        return same and session.found is not None and session.found[0] == (library, images.digest(page))
 
     def candidates(self, session: Session, library: str, settings: ColorSettings) -> Iterator[Shown]:
         """Thumbnails with a word to each, nearest first, and notes: as soon as they are found, then judged.
@@ -114,7 +115,7 @@ class Studio(Corrections):
         if session.sketch is None:
             raise ImageError("draw or upload a sketch first")
         page = session.sketch
-        asked = session.asked = (library, images.digest(page))
+        asked = (library, images.digest(page))
         with session.searching:
             if session.found is None or session.found[0] != asked:
                 for shown in self._search(session, page, library, settings):

@@ -29,7 +29,6 @@ class Session:
     stop: threading.Event = field(default_factory=threading.Event)
     searching: threading.Lock = field(default_factory=threading.Lock)
     found: tuple[tuple[str, str], tuple[list[tuple[Image, str]], list[str]]] | None = None
-    asked: tuple[str, str] | None = None  # library and drawing that were looked for last
     folder: Path | None = None
     seen: float = field(default_factory=time.monotonic)
 

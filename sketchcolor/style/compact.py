@@ -17,6 +17,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from sketchcolor.style.recomputing import STAGES, recomputed
 
@@ -154,15 +155,15 @@ class CompactEncoder(nn.Module):
         plain.fires.load_state_dict(self.fires.state_dict())
         for name, conv in self.convs.items():
             target = plain.convs[name]
-            assert isinstance(conv, nn.Conv2d) and isinstance(target, nn.Conv2d)
-            assert target.bias is not None
+            assert isinstance(conv, nn.Conv2d)
             if name not in self.norms:
                 target.load_state_dict(conv.state_dict())
                 continue
             norm = self.norms[name]
             assert isinstance(norm, nn.BatchNorm2d)
-            assert norm.running_var is not None and norm.running_mean is not None
-            scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-            target.weight.copy_(conv.weight * scale.view(-1, 1, 1, 1))
-            target.bias.copy_(norm.bias - norm.running_mean * scale)
+            assert norm.running_mean is not None and norm.running_var is not None
+            weight, bias = fuse_conv_bn_weights(
+                conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            )
+            target.load_state_dict({"weight": weight, "bias": bias})
         return plain.eval()

@@ -24,9 +24,13 @@ CSS = """
 #title h1 { font-size: 1.9rem; letter-spacing: -0.02em; margin: 0.2rem 0 0; }
 #title p { opacity: 0.75; margin: 0.1rem 0 0.4rem; }
 #candidates .grid-wrap, #examples .grid-wrap { padding-top: 1.6rem; }
-#candidates .caption-label, #examples .caption-label { font-size: 0.68rem; padding: 0.1rem 0.35rem; }
+#candidates .caption-label { font-size: 0.68rem; padding: 0.1rem 0.35rem; white-space: normal; max-width: 100%; }
+#examples .caption-label { display: none; }
 #examples .grid-container { grid-template-columns: repeat(6, minmax(0, 1fr)) !important; }
-@media (max-width: 640px) { #candidates .grid-container { grid-template-columns: repeat(4, 1fr) !important; } }
+@media (max-width: 640px) {
+  #candidates .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)) !important; }
+  #examples .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)) !important; }
+}
 #go { min-height: 52px; font-size: 1.1rem; }
 #status { min-height: 2.2rem; }
 footer { display: none !important; }

@@ -192,7 +192,7 @@ def _examples() -> Any:
     if not files:
         return None
     return gr.Gallery(
-        files, label="Examples", columns=6, height=132, allow_preview=False, object_fit="contain", interactive=False,
+        files, label="Examples", columns=6, height="auto", allow_preview=False, object_fit="contain", interactive=False,
         elem_id="examples",
     )  # fmt: skip
 
