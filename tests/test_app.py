@@ -213,6 +213,7 @@ def said(page, text, timeout=120_000):
 def test_upload_choose_colour_correct_and_download(page, drawing, tmp_path):
     upload(page, drawing)
     assert page.locator("#candidates img").count() == 6
+    page.wait_for_selector("#result img", timeout=60_000)  # a preview, before anything is asked for
     settings(page, quality="preview")
     page.locator("#candidates button.thumbnail-item, #candidates .grid-container button").nth(1).click()
     said(page, "Colours from")

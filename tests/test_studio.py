@@ -62,7 +62,7 @@ def test_the_way_of_a_visitor(studio):
     ink = studio.take_sketch(session, draw_disc())
     assert ink.shape == (128, 128) and ink.min() < 60
     first, (shown, _) = studio.candidates(session, "lib", QUICK)
-    assert [why for _, why in first[0]] == [f"alike {100 * hit.score:.0f}" for hit in session.hits]
+    assert [why for _, why in first[0]] == [f"alike {100 * hit.score:.0f}%" for hit in session.hits]
     assert len(shown) == 8 and all("fit" in why for _, why in shown)
     (starred,) = (place for place, (_, why) in enumerate(shown) if why.startswith("★"))
     assert session.reference_name == session.hits[starred].path.rsplit("/", 1)[-1]
@@ -84,6 +84,29 @@ def test_the_way_of_a_visitor(studio):
     folder = session.folder
     studio.leave("a")
     assert not folder.exists()
+
+
+def test_a_glance_before_anybody_asks(studio):
+    session = studio.session("a")
+    studio.take_sketch(session, draw_disc())
+    assert studio.glance(session, "lib", ColorSettings(size=96)) is None  # nothing is chosen yet
+    studio.take_reference(session, photo_of_disc(color=(240, 20, 20)), "red")
+    seen = studio.glance(session, "lib", ColorSettings(size=96))
+    assert seen.shape == (128, 128, 3) and seen[64, 64, 0] > 150 and session.result is None
+    with studio._device:
+        assert studio.glance(session, "lib", QUICK) is None  # the device has work
+    result = last(studio.color(session, "lib", QUICK))
+    assert (seen == result.image).all()
+    assert studio.glance(session, "lib", QUICK) is None  # the painting is there
+
+    class Slow:
+        def color(self, *inputs, **settings):
+            studio.take_sketch(session, draw_disc(128, (60, 60)))
+            return result
+
+    studio.take_sketch(session, draw_disc(128, (50, 60)))
+    studio.shelf.colorizer = lambda library: Slow()
+    assert studio.glance(session, "lib", QUICK) is None  # the visitor draws on meanwhile
 
 
 def test_corrections_change_the_picture(studio):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import threading
 import time
@@ -56,6 +57,7 @@ class Studio(Corrections):
         self.shelf = Shelf(library, device, folders=folders)
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
+        self._device = threading.Lock()  # held by the one job that computes
 
     def session(self, key: str | None) -> Session:
         """The session of a visitor; those long unseen are forgotten."""
@@ -133,7 +135,7 @@ class Studio(Corrections):
             with contextlib.suppress(ImageError, OSError):
                 small[hit.path] = thumbnail(hit.path, Path(hit.path).stat().st_mtime_ns)
         session.hits = tuple(hit for hit in found if hit.path in small)
-        yield [(small[hit.path], f"alike {100 * hit.score:.0f}") for hit in session.hits], []
+        yield [(small[hit.path], f"alike {100 * hit.score:.0f}%") for hit in session.hits], []
         mask = regions.sketch_foreground(drawing.ink, drawing.width).mask
         judged, _, notes = choose(session.hits, drawing.ink, mask, settings, explain=True)
         # They stay where they were shown: nobody shall click on one and get another.
@@ -144,7 +146,7 @@ class Studio(Corrections):
         shown = []
         for place, hit in enumerate(session.hits):
             fit, color = (100 * hit.terms.get(name, 0) for name in ("overlap", "colorful"))
-            shown.append((small[hit.path], f"{'★ ' if place == best else ''}fit {fit:.0f} · colour {color:.0f}"))
+            shown.append((small[hit.path], f"{'★ ' if place == best else ''}fit {fit:.0f}%, colour {color:.0f}%"))
         if session.hits and not session.reference_name.startswith("own"):
             self.choose(session, best)
         yield shown, notes
@@ -164,6 +166,23 @@ class Studio(Corrections):
             session.reference, session.reference_name, session.result = picture, name, None
             session.overrides, session.picked = Overrides(sketch_mask=kept), None
 
+    def glance(self, session: Session, library: str, settings: ColorSettings) -> Image | None:
+        """A preview with the chosen reference, before anybody asks for it. Raises SketchColorError.
+
+        None where the device has work, the painting is there already, or the visitor has gone on meanwhile.
+        """
+        sketch, reference, overrides = session.sketch, session.reference, session.overrides
+        if sketch is None or reference is None or session.result is not None:
+            return None
+        if not self._device.acquire(blocking=False):
+            return None
+        try:
+            quick = dataclasses.replace(settings, quality="preview")
+            found = self.shelf.colorizer(library).color(sketch, reference, settings=quick, overrides=overrides)
+        finally:
+            self._device.release()
+        return found.image if session.sketch is sketch and session.reference is reference else None
+
     def color(self, session: Session, library: str, settings: ColorSettings) -> Iterator[Progress | Result]:
         """Colour the session's sketch: progress with pictures, then the result. Raises SketchColorError."""
         if session.sketch is None:
@@ -173,9 +192,10 @@ class Studio(Corrections):
         sketch, reference, overrides, previous = session.sketch, session.reference, session.overrides, session.result
 
         def work(progress: Callable[[Progress], bool | None]) -> Result:
-            return colorizer.color(
-                sketch, reference, progress=progress, settings=settings, overrides=overrides, previous=previous
-            )
+            with self._device:
+                return colorizer.color(
+                    sketch, reference, progress=progress, settings=settings, overrides=overrides, previous=previous
+                )
 
         for step in streamed(work, session.stop):
             if isinstance(step, Result):
@@ -187,7 +207,8 @@ class Studio(Corrections):
         session.stop = threading.Event()
 
         def work(progress: Callable[[Progress], bool | None]) -> Result:
-            return stylize(settings=settings, progress=progress, device=self.device, **inputs)
+            with self._device:
+                return stylize(settings=settings, progress=progress, device=self.device, **inputs)
 
         yield from streamed(work, session.stop)
 

@@ -23,7 +23,10 @@ CSS = """
 .gradio-container { width: 100% !important; max-width: 1240px !important; margin: 0 auto !important; }
 #title h1 { font-size: 1.9rem; letter-spacing: -0.02em; margin: 0.2rem 0 0; }
 #title p { opacity: 0.75; margin: 0.1rem 0 0.4rem; }
-#candidates .grid-wrap, #examples .grid-wrap { padding-top: 1.6rem; }
+#candidates .grid-wrap, #examples .grid-wrap {
+  padding-top: 1.6rem; height: auto !important; min-height: 0 !important; max-height: none !important;
+}
+#candidates .grid-wrap { min-height: 176px !important; }
 #candidates .caption-label { font-size: 0.68rem; padding: 0.1rem 0.35rem; white-space: normal; max-width: 100%; }
 #examples .caption-label { display: none; }
 #examples .grid-container { grid-template-columns: repeat(6, minmax(0, 1fr)) !important; }
@@ -31,7 +34,7 @@ CSS = """
   #candidates .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)) !important; }
   #examples .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)) !important; }
 }
-#go { min-height: 52px; font-size: 1.1rem; }
+#go, #stop { min-height: 52px; font-size: 1.1rem; }
 #status { min-height: 2.2rem; }
 footer { display: none !important; }
 """

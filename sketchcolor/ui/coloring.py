@@ -70,9 +70,9 @@ def tab(studio: Studio) -> Any:
                 picture_file = gr.DownloadButton("Picture (PNG)", interactive=False, elem_id="download")
                 layers_file = gr.DownloadButton("Layers (zip)", interactive=False, elem_id="layers")
     candidates = gr.Gallery(
-        label="Pictures that fit (outline and colourfulness, of 100): the starred one paints, or click another",
+        label="Pictures that fit: ★ paints, or click another",
         columns=8,
-        height=176,
+        height="auto",
         allow_preview=False,
         object_fit="cover",
         interactive=False,
@@ -89,39 +89,43 @@ def tab(studio: Studio) -> Any:
     correct = Corrections(studio)
     shown = [slider, status, picture_file, layers_file, *correct.views]
 
-    def look(drawn: Any, library: str, request: gr.Request) -> Iterator[Any]:
+    def look(drawn: Any, library: str, request: gr.Request, *given: Any) -> Iterator[Any]:
         session = studio.session(request.session_hash)
         page = from_editor(drawn)
         if page is None or int(page.min()) > 200:
-            yield gr.skip(), gr.skip(), "Draw something, or take an example."
+            yield gr.skip(), gr.skip(), "Draw something, or take an example.", gr.skip()
         elif studio.has_seen(session, page, library):  # an example comes back from the editor, more than once
-            yield gr.skip(), gr.skip(), gr.skip()
+            yield [gr.skip()] * 4
         else:
-            yield from show(session, page, library)
+            yield from show(session, page, library, given)
 
-    def show(session: Session, page: Image, library: str) -> Iterator[Any]:
+    def show(session: Session, page: Image, library: str, given: tuple[Any, ...]) -> Iterator[Any]:
         try:
             ink_page = studio.take_sketch(session, page)
         except ImageError as error:
-            yield None, [], str(error)
+            yield None, [], str(error), gr.skip()
             return
         for found, notes in studio.candidates(session, library, ColorSettings()):
-            yield ink_page, found, "  \n".join(["**Colour** paints with the starred one; or click another.", *notes])
+            line = "  \n".join(["**Colour** paints with the starred one; or click another.", *notes])
+            yield ink_page, found, line, gr.skip()
             ink_page = gr.skip()
+        preview = studio.glance(session, library, settings_from(ColorSettings, names, given))
+        if preview is not None:
+            yield gr.skip(), gr.skip(), gr.skip(), session.before_and_after(preview, exact=False)
 
-    def take_example(library: str, request: gr.Request, event: gr.SelectData) -> Iterator[Any]:
+    def take_example(library: str, request: gr.Request, event: gr.SelectData, *given: Any) -> Iterator[Any]:
         # Straight from the file: the editor would first send it back from the browser, several times.
         page = images.read_image(_example_files()[int(event.index)], drawing=True)
-        yield from show(studio.session(request.session_hash), page, library)
+        yield from show(studio.session(request.session_hash), page, library, given)
 
     def on_canvas(request: gr.Request) -> Any:
         time.sleep(0.3)  # the editor keeps the browser busy: first it shall draw the candidates
         page = studio.session(request.session_hash).sketch
         return {"background": page, "layers": [], "composite": page}
 
-    def again(drawn: Any, library: str, request: gr.Request) -> Iterator[Any]:
+    def again(drawn: Any, library: str, request: gr.Request, *given: Any) -> Iterator[Any]:
         studio.session(request.session_hash).reference_name = ""
-        yield from look(drawn, library, request)
+        yield from look(drawn, library, request, *given)
 
     def choose(request: gr.Request, event: gr.SelectData) -> None:
         session = studio.session(request.session_hash)
@@ -165,13 +169,20 @@ def tab(studio: Studio) -> Any:
     start: dict[str, Any] = {
         "fn": spoken(run), "inputs": [chooser, *values], "outputs": shown, "show_progress": "hidden", **HEAVY
     }  # fmt: skip
-    seen = [ink, candidates, status]
-    looking: dict[str, Any] = {"inputs": [canvas, chooser], "outputs": seen, "show_progress": "hidden", **LIGHT}
+    seen = [ink, candidates, status, slider]
+    looking: dict[str, Any] = {
+        "inputs": [canvas, chooser, *values],
+        "outputs": seen,
+        "show_progress": "hidden",
+        **LIGHT,
+    }
     for changed in (canvas.change, canvas.upload, canvas.clear):
         changed(spoken(look), trigger_mode="always_last", **looking)
     if examples is not None:
         quiet: dict[str, Any] = {**LIGHT, "show_progress": "hidden"}
-        examples.select(spoken(take_example), chooser, seen, **quiet).success(on_canvas, None, canvas, **PRIVATE)
+        examples.select(spoken(take_example), [chooser, *values], seen, **quiet).success(
+            on_canvas, None, canvas, **PRIVATE
+        )
     chooser.change(spoken(again), trigger_mode="always_last", **looking)
     candidates.select(spoken(choose), None, None, **PRIVATE).success(**start)
     own.upload(spoken(take_own), own, None, **PRIVATE).success(**start)
