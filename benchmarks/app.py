@@ -1,7 +1,8 @@
 """How fast the page is, and whether it grows: `python -m benchmarks.app`.
 
-In headless Chromium: from an example clicked to the candidates, from Colour clicked to the preview and to the final
-picture. Then the memory of the server after 10 and after 100 previews by the API. --shots DIR keeps screenshots.
+In headless Chromium: from an example clicked to the candidates and to the first preview, from another candidate clicked
+to its preview and to the final picture; and the requests that the page makes meanwhile. Then the memory of the server
+after 10 and after 100 previews by the API. --shots DIR keeps screenshots.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any
 from benchmarks.tables import parser, show
 from sketchcolor.weights import data_folder
 
+# Which examples visitors click, one each, and which of the candidates (none of those with a star).
+EXAMPLES, CHOSEN = (0, 1, 4, 3), 2
 SIZES = {"desktop": (1280, 1000), "phone": (390, 844)}
 
 
@@ -55,22 +58,33 @@ def visit(address: str, runs: int, shots: Path | None) -> list[dict[str, Any]]:
             page.goto(address)
             page.wait_for_selector("#sketch canvas")
             page.wait_for_timeout(2000)
+            requests: list[str] = []
+            page.on("request", lambda request, seen=requests: seen.append(request.url))
             clicked = time.perf_counter()
-            page.locator("#examples img").nth((0, 1, 4, 3)[run % 4]).click()
+            page.locator("#examples img").nth(EXAMPLES[run % len(EXAMPLES)]).click()
             page.wait_for_selector("#candidates img", timeout=120_000)
             candidates = time.perf_counter() - clicked
-            page.wait_for_timeout(1500)
-            clicked = time.perf_counter()
-            page.click("#go")
             page.wait_for_selector("#result img", timeout=120_000)
+            first = time.perf_counter() - clicked
+            page.wait_for_timeout(1500)
+            before = page.locator("#result img").last.get_attribute("src")
+            clicked = time.perf_counter()
+            page.locator("#candidates .grid-container button").nth(CHOSEN).click()
+            page.wait_for_function(
+                "before => [...document.querySelectorAll('#result img')].at(-1).src !== before",
+                arg=before, timeout=120_000,
+            )  # fmt: skip
             preview = time.perf_counter() - clicked
             page.wait_for_function(
                 "document.querySelector('#status').innerText.includes('Colours from')", timeout=120_000
             )
             final = time.perf_counter() - clicked
             rows.append(
-                {"visit": f"{device}, {scheme}", "candidates_s": candidates, "preview_s": preview, "final_s": final}
-            )
+                {
+                    "visit": f"{device}, {scheme}", "candidates_s": candidates, "first_preview_s": first,
+                    "preview_s": preview, "final_s": final, "requests": len(requests),
+                }
+            )  # fmt: skip
             if shots is not None:
                 shots.mkdir(parents=True, exist_ok=True)
                 page.wait_for_timeout(800)

@@ -101,11 +101,12 @@ def _to_rgb(picture: PilImage.Image, drawing: bool) -> Image:
         grey = np.clip(values / unit * 255 + 0.5, 0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if picture.mode in ("RGBA", "LA", "La", "RGBa", "PA") or "transparency" in picture.info:
-        return _flatten(np.asarray(picture.convert("RGBA")), drawing)
+        return flatten(np.asarray(picture.convert("RGBA")), drawing=drawing)
     return np.ascontiguousarray(np.asarray(picture.convert("RGB")))
 
 
-def _flatten(rgba: NDArray[np.uint8], drawing: bool) -> Image:
+def flatten(rgba: NDArray[np.uint8], *, drawing: bool = False) -> Image:
+    """RGBA uint8 (H, W, 4) laid on white; with `drawing`, light strokes on a clear ground on black."""
     alpha = rgba[..., 3:].astype(np.float32) / 255
     color = rgba[..., :3].astype(np.float32)
     ground = 255.0

@@ -192,8 +192,7 @@ def page(app, browser):
 
 
 def upload(page, path):
-    page.wait_for_timeout(800)
-    page.locator("#sketch input[type=file]").first.set_input_files(str(path))
+    page.locator("#sketch input[type=file]").set_input_files(str(path))
     page.wait_for_selector("#candidates img", timeout=60_000)
 
 
@@ -228,7 +227,7 @@ def test_upload_choose_colour_correct_and_download(page, drawing, tmp_path):
     page.get_by_text("Correct: figure").click()
     page.wait_for_timeout(1500)
     for editor, button, height in (("#sketch-mask", "#apply-masks", 0.08), ("#scribbles", "#apply-scribbles", 0.5)):
-        canvas = page.locator(f"{editor} canvas").first
+        canvas = page.locator(f"{editor} canvas.strokes")
         canvas.wait_for()
         canvas.scroll_into_view_if_needed()
         box = canvas.bounding_box()
@@ -248,9 +247,8 @@ def test_upload_choose_colour_correct_and_download(page, drawing, tmp_path):
 
 @pytest.mark.slow
 def test_draw_on_the_page(page):
-    page.wait_for_timeout(1000)
-    page.locator('#sketch button[aria-label="Brush"]').first.click()
-    box = page.locator("#sketch canvas").first.bounding_box()
+    page.get_by_role("button", name="Brush").first.click()
+    box = page.locator("#sketch canvas.strokes").bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x + 90, y)
     page.mouse.down()
@@ -259,6 +257,31 @@ def test_draw_on_the_page(page):
     page.mouse.up()
     page.wait_for_selector("#candidates img", timeout=60_000)
     said(page, "paints with the starred one")
+    page.get_by_role("button", name="Undo").first.click()
+    said(page, "Draw something")
+    assert page.get_by_role("button", name="Undo").first.is_disabled()
+    page.get_by_role("button", name="Redo").first.click()
+    said(page, "paints with the starred one")
+    page.get_by_role("button", name="A new page").click()
+    said(page, "Draw something")
+
+
+@pytest.mark.slow
+def test_paste_a_picture_into_the_page(page, drawing):
+    import base64
+
+    paste = """data => {
+        const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0)), items = new DataTransfer();
+        items.items.add(new File([bytes], "a.png", {type: "image/png"}));
+        document.dispatchEvent(new ClipboardEvent("paste", {clipboardData: items}));
+    }"""
+    page.evaluate(paste, base64.b64encode(drawing.read_bytes()).decode())
+    page.wait_for_selector("#result img", timeout=60_000)
+    assert page.locator("#sketch canvas.strokes").evaluate("c => [c.width, c.height]") == [128, 128]
+    requests = []
+    page.on("request", lambda r: requests.append(r.url))
+    page.wait_for_timeout(2000)
+    assert requests == []  # nothing goes to and fro when nobody does anything
 
 
 @pytest.mark.slow
@@ -275,9 +298,8 @@ def test_stop_keeps_the_best_so_far(page, drawing):
 @pytest.mark.slow
 def test_a_bad_file_is_said_and_the_page_goes_on(page, drawing, tmp_path):
     (tmp_path / "bad.png").write_text("no picture")
-    page.wait_for_timeout(800)
-    page.locator("#sketch input[type=file]").first.set_input_files(str(tmp_path / "bad.png"))
-    page.wait_for_timeout(1500)
+    page.locator("#sketch input[type=file]").set_input_files(str(tmp_path / "bad.png"))
+    page.get_by_text("not a picture that can be read").wait_for()
     upload(page, drawing)
     assert page.locator("#candidates img").count() == 6
 

@@ -19,7 +19,8 @@ from sketchcolor.retrieval.library import Library
 from sketchcolor.settings import ColorSettings, StyleSettings
 from sketchcolor.studio import Session, Studio
 from sketchcolor.studio.streams import streamed
-from sketchcolor.ui.controls import all_controls, from_editor, painted, rgb_of, settings_from, spoken
+from sketchcolor.ui.controls import all_controls, painted, rgb_of, settings_from, spoken
+from sketchcolor.ui.pad import given, shown
 
 QUICK = ColorSettings(size=96, quality="preview")
 
@@ -67,10 +68,6 @@ def test_the_way_of_a_visitor(studio):
     (starred,) = (place for place, (_, why) in enumerate(shown) if why.startswith("★"))
     assert session.reference_name == session.hits[starred].path.rsplit("/", 1)[-1]
     assert list(studio.candidates(session, "lib", QUICK)) == [(shown, [])]
-    assert studio.has_seen(session, draw_disc(), "lib")
-    assert not studio.has_seen(session, draw_disc(), "other") and not studio.has_seen(
-        session, draw_disc(128, (60, 60)), "lib"
-    )
     studio.choose(session, 3)
     steps = list(studio.color(session, "lib", QUICK))
     result = steps[-1]
@@ -222,16 +219,11 @@ def test_old_visitors_are_forgotten(studio, monkeypatch):
 
 
 def test_what_goes_between_page_and_program():
-    rgba = np.zeros((4, 4, 4), np.uint8)
-    assert from_editor({"composite": rgba}) is None and from_editor(None) is None
-    rgba[0, 0] = (10, 20, 30, 255)
-    page = from_editor({"composite": rgba})
-    assert tuple(page[0, 0]) == (10, 20, 30) and tuple(page[3, 3]) == (255, 255, 255)
-    layer = np.zeros((4, 4, 4), np.uint8)
-    layer[0], layer[1] = (34, 197, 94, 255), (239, 68, 68, 255)
-    added, removed = painted({"layers": [layer]})
+    strokes = np.zeros((4, 4, 4), np.uint8)
+    strokes[0], strokes[1] = (34, 197, 94, 255), (239, 68, 68, 255)
+    added, removed = painted(strokes)
     assert added[0].all() and removed[1].all() and not (added | removed)[2:].any()
-    assert painted({"layers": []}) == (None, None)
+    assert painted(None) is None
     assert rgb_of("#ff8000") == (255, 128, 0) and rgb_of("rgba(1.4, 2, 300, 1)") == (1, 2, 255)
     with pytest.raises(ImageError):
         spoken_error()
@@ -272,14 +264,33 @@ def test_scribbles_give_regions_their_colours(studio):
     assert (last(studio.color(session, "lib", QUICK)).image == first.image).all()
 
 
-def test_strokes_on_several_layers_lie_over_one_another():
-    from sketchcolor.ui.controls import strokes_of
+def test_what_comes_from_the_pad():
+    rgba = np.zeros((6, 8, 4), np.uint8)
+    rgba[2] = (10, 20, 30, 255)
+    url = shown(rgba)["show"]
+    assert (given({"given": url}) == rgba).all()
+    assert given({"given": None}) is None and given({"show": url}) is None and given(None) is None
+    assert shown(None) == {"show": None}
+    for bad in (
+        "/etc/passwd",
+        7,
+        url[:-40],
+        url[:30] + "%",
+        "data:image/svg+xml;base64,AAAA",
+        "data:image/png;base64,",
+    ):
+        with pytest.raises(ImageError, match="drawing"):
+            given({"given": bad})
 
-    below, above = np.full((4, 4, 4), 9, np.uint8), np.zeros((4, 4, 4), np.uint8)
-    above[0] = 200
-    found = strokes_of({"layers": [below, above]})
-    assert (found[0] == 200).all() and (found[1:] == 9).all()
-    assert not strokes_of(None).any()
+
+def test_the_pad_takes_no_more_than_it_says(monkeypatch):
+    url = shown(np.zeros((2000, 1000, 3), np.uint8))["show"]
+    monkeypatch.setattr("sketchcolor.ui.pad.MOST_MEGAPIXELS", 1.0)
+    with pytest.raises(ImageError, match="1 megapixels"):
+        given({"given": url})
+    monkeypatch.setattr("sketchcolor.ui.pad.MOST_MEGABYTES", 0)
+    with pytest.raises(ImageError, match="0 megabytes"):
+        given({"given": url})
 
 
 def test_one_address_has_its_share_of_the_turns():

@@ -104,11 +104,6 @@ class Studio(Corrections):
             session.overrides = Overrides()
         return np.asarray(255 * (1 - drawing.ink) + 0.5, dtype=np.uint8)
 
-    def has_seen(self, session: Session, page: Image, library: str) -> bool:
-        """Whether candidates for this very drawing, from this library, are what the visitor sees."""
-        same = session.sketch is not None and np.array_equal(session.sketch, page)
-        return same and session.found is not None and session.found[0] == (library, images.digest(page))
-
     def candidates(self, session: Session, library: str, settings: ColorSettings) -> Iterator[Shown]:
         """Thumbnails with a word to each, nearest first, and notes: as soon as they are found, then judged.
 

@@ -21,40 +21,26 @@ from sketchcolor.ui.controls import (
     SAY_EVERY,
     address_of,
     all_controls,
-    from_editor,
     painted,
     report,
     rgb_of,
     settings_from,
     spoken,
     status_line,
-    strokes_of,
 )
+from sketchcolor.ui.pad import given, pad, shown
 from sketchcolor.weights import data_folder
 
 FIRST_KNOBS = ("quality", "size", "lines", "hold")
 ADD, REMOVE = "#22c55e", "#ef4444"
-PAINTS = ["#c2410c", "#f59e0b", "#facc15", "#65a30d", "#0d9488", "#2563eb", "#7c3aed", "#db2777", "#78350f", "#f5f5f4"]
+PAINTS = ("#c2410c", "#f59e0b", "#facc15", "#65a30d", "#0d9488", "#2563eb", "#7c3aed", "#db2777", "#78350f", "#f5f5f4")
 
 
 def tab(studio: Studio) -> Any:
     """Lay the tab out and return its library chooser."""
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300):
-            canvas = gr.ImageEditor(
-                label="Sketch: draw, paste or upload",
-                type="numpy",
-                format="png",  # what comes back from the browser is what went there
-                image_mode="RGBA",
-                sources=("upload", "clipboard"),
-                transforms=(),
-                layers=False,
-                brush=gr.Brush(default_size=4, colors=["#000000"], color_mode="fixed"),
-                eraser=gr.Eraser(default_size=24),
-                canvas_size=(640, 640),
-                height=460,
-                elem_id="sketch",
-            )
+            canvas = pad("Sketch: draw, paste, drop or upload", "sketch", takes=True)
             examples = _examples()
             with gr.Accordion("Ink: what is taken for lines", open=False):
                 ink = gr.Image(label="Ink", interactive=False, show_label=False, height=240, alt_text="The lines found")
@@ -84,22 +70,21 @@ def tab(studio: Studio) -> Any:
         )
         own = gr.Image(label="Or your own picture", type="numpy", sources=["upload", "clipboard"], height=160, scale=3)
     with gr.Accordion("Settings", open=False):
-        knobs = all_controls(ColorSettings, FIRST_KNOBS)
-    names, values = list(knobs), list(knobs.values())
+        controls = all_controls(ColorSettings, FIRST_KNOBS)
+    names, knobs = list(controls), list(controls.values())
     correct = Corrections(studio)
-    shown = [slider, status, picture_file, layers_file, *correct.views]
+    results = [slider, status, picture_file, layers_file, *correct.views]
 
-    def look(drawn: Any, library: str, request: gr.Request, *given: Any) -> Iterator[Any]:
-        session = studio.session(request.session_hash)
-        page = from_editor(drawn)
-        if page is None or int(page.min()) > 200:
-            yield gr.skip(), gr.skip(), "Draw something, or take an example.", gr.skip()
-        elif studio.has_seen(session, page, library):  # an example comes back from the editor, more than once
-            yield [gr.skip()] * 4
-        else:
-            yield from show(session, page, library, given)
+    def look(drawn: Any, library: str, request: gr.Request, *values: Any) -> Iterator[Any]:
+        strokes = given(drawn)
+        page = None if strokes is None else images.flatten(strokes, drawing=True)
+        yield from show(studio.session(request.session_hash), page, library, values)
 
-    def show(session: Session, page: Image, library: str, given: tuple[Any, ...]) -> Iterator[Any]:
+    def show(session: Session, page: Image | None, library: str, values: tuple[Any, ...]) -> Iterator[Any]:
+        """Ink, candidates, a line, and the reference's colours: each as soon as it is there."""
+        if page is None:
+            yield None, [], "Draw something, or take an example.", gr.skip()
+            return
         try:
             ink_page = studio.take_sketch(session, page)
         except ImageError as error:
@@ -109,23 +94,21 @@ def tab(studio: Studio) -> Any:
             line = "  \n".join(["**Colour** paints with the starred one; or click another.", *notes])
             yield ink_page, found, line, gr.skip()
             ink_page = gr.skip()
-        preview = studio.glance(session, library, settings_from(ColorSettings, names, given))
+        preview = studio.glance(session, library, settings_from(ColorSettings, names, values))
         if preview is not None:
             yield gr.skip(), gr.skip(), gr.skip(), session.before_and_after(preview, exact=False)
 
-    def take_example(library: str, request: gr.Request, event: gr.SelectData, *given: Any) -> Iterator[Any]:
-        # Straight from the file: the editor would first send it back from the browser, several times.
+    def take_example(library: str, request: gr.Request, event: gr.SelectData, *values: Any) -> Iterator[Any]:
         page = images.read_image(_example_files()[int(event.index)], drawing=True)
-        yield from show(studio.session(request.session_hash), page, library, given)
+        laid: Any = shown(page)
+        for step in show(studio.session(request.session_hash), page, library, values):
+            yield [*step, laid]
+            laid = gr.skip()
 
-    def on_canvas(request: gr.Request) -> Any:
-        time.sleep(0.3)  # the editor keeps the browser busy: first it shall draw the candidates
-        page = studio.session(request.session_hash).sketch
-        return {"background": page, "layers": [], "composite": page}
-
-    def again(drawn: Any, library: str, request: gr.Request, *given: Any) -> Iterator[Any]:
-        studio.session(request.session_hash).reference_name = ""
-        yield from look(drawn, library, request, *given)
+    def again(library: str, request: gr.Request, *values: Any) -> Iterator[Any]:
+        session = studio.session(request.session_hash)
+        session.reference_name = ""
+        yield from show(session, session.sketch, library, values)
 
     def choose(request: gr.Request, event: gr.SelectData) -> None:
         session = studio.session(request.session_hash)
@@ -142,11 +125,11 @@ def tab(studio: Studio) -> Any:
             if session.hits:
                 studio.choose(session, session.best)
 
-    def run(library: str, request: gr.Request, *given: Any) -> Iterator[Any]:
+    def run(library: str, request: gr.Request, *values: Any) -> Iterator[Any]:
         studio.turnstile.enter(address_of(request))
         session = studio.session(request.session_hash)
-        settings = settings_from(ColorSettings, names, given)
-        rest = [gr.skip()] * (len(shown) - 2)
+        settings = settings_from(ColorSettings, names, values)
+        rest = [gr.skip()] * (len(results) - 2)
         painting_since, said = 0.0, time.monotonic()
         for step in studio.color(session, library, settings):
             if isinstance(step, Result):
@@ -167,23 +150,14 @@ def tab(studio: Studio) -> Any:
         studio.session(request.session_hash).stop.set()
 
     start: dict[str, Any] = {
-        "fn": spoken(run), "inputs": [chooser, *values], "outputs": shown, "show_progress": "hidden", **HEAVY
+        "fn": spoken(run), "inputs": [chooser, *knobs], "outputs": results, "show_progress": "hidden", **HEAVY
     }  # fmt: skip
     seen = [ink, candidates, status, slider]
-    looking: dict[str, Any] = {
-        "inputs": [canvas, chooser, *values],
-        "outputs": seen,
-        "show_progress": "hidden",
-        **LIGHT,
-    }
-    for changed in (canvas.change, canvas.upload, canvas.clear):
-        changed(spoken(look), trigger_mode="always_last", **looking)
+    latest: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden", **LIGHT}
+    canvas.input(spoken(look), [canvas, chooser, *knobs], seen, **latest)
+    chooser.change(spoken(again), [chooser, *knobs], seen, **latest)
     if examples is not None:
-        quiet: dict[str, Any] = {**LIGHT, "show_progress": "hidden"}
-        examples.select(spoken(take_example), [chooser, *values], seen, **quiet).success(
-            on_canvas, None, canvas, **PRIVATE
-        )
-    chooser.change(spoken(again), trigger_mode="always_last", **looking)
+        examples.select(spoken(take_example), [chooser, *knobs], [*seen, canvas], **latest)
     candidates.select(spoken(choose), None, None, **PRIVATE).success(**start)
     own.upload(spoken(take_own), own, None, **PRIVATE).success(**start)
     own.clear(spoken(take_own), own, None, **PRIVATE)
@@ -213,22 +187,15 @@ class Corrections:
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
-        brush = gr.Brush(default_size=18, colors=[ADD, REMOVE], default_color=ADD, color_mode="fixed")
-        plain: dict[str, Any] = {
-            "type": "numpy", "image_mode": "RGBA", "sources": (), "transforms": (), "layers": False, "brush": brush,
-            "eraser": gr.Eraser(default_size=18), "height": 380,
-        }  # fmt: skip
         with gr.Accordion("Correct: figure, regions, colours", open=False):
             gr.Markdown("Green adds to the figure, red takes away. The figure is what is bright.")
             with gr.Row():
-                self.sketch_mask = gr.ImageEditor(label="Figure of the sketch", elem_id="sketch-mask", **plain)
-                self.reference_mask = gr.ImageEditor(label="Figure of the picture", elem_id="reference-mask", **plain)
+                mask: dict[str, Any] = {"colors": (ADD, REMOVE), "width": 18}
+                self.sketch_mask = pad("Figure of the sketch", "sketch-mask", **mask)
+                self.reference_mask = pad("Figure of the picture", "reference-mask", **mask)
             self.apply = gr.Button("Colour with these figures", elem_id="apply-masks")
-            free = gr.Brush(default_size=10, colors=PAINTS, default_color=PAINTS[0], color_mode="defaults")
-            self.scribbles = gr.ImageEditor(
-                label="Scribble colours on the drawing: each region takes that of the stroke in it",
-                elem_id="scribbles", **{**plain, "brush": free},
-            )  # fmt: skip
+            label = "Scribble colours on the drawing: each region takes that of the stroke in it"
+            self.scribbles = pad(label, "scribbles", colors=PAINTS, width=10, free=True)
             self.use = gr.Button("Colour with these scribbles", elem_id="apply-scribbles")
             gr.Markdown("Same colour: matched. Click a region of the sketch, then its partner, or give it a colour.")
             with gr.Row():
@@ -252,8 +219,8 @@ class Corrections:
         for picture, mask in ((page, result.sketch_mask), (reference, result.reference_mask)):
             dimmed = picture.copy()
             dimmed[~mask] = dimmed[~mask] // 3
-            masks.append({"background": dimmed, "layers": [], "composite": dimmed})
-        return [*masks, {"background": page, "layers": [], "composite": page}, *self.studio.views(session)]
+            masks.append(shown(dimmed))
+        return [*masks, shown(page), *self.studio.views(session)]
 
     def connect(self, start: dict[str, Any]) -> None:
         """Events."""
@@ -262,12 +229,15 @@ class Corrections:
         def masks(sketch: Any, reference: Any, request: gr.Request) -> None:
             session = studio.session(request.session_hash)
             for name, value in (("sketch", sketch), ("reference", reference)):
-                added, removed = painted(value)
-                if added is not None and (added.any() or removed.any()):
-                    studio.correct_mask(session, name, added, removed)
+                strokes = painted(given(value))
+                if strokes is not None:
+                    studio.correct_mask(session, name, *strokes)
 
         def scribble(value: Any, request: gr.Request) -> str:
-            found = studio.scribble(studio.session(request.session_hash), strokes_of(value))
+            strokes = given(value)
+            if strokes is None:
+                raise ImageError("scribble on the drawing first")
+            found = studio.scribble(studio.session(request.session_hash), strokes)
             return f"Coloured as scribbled: region {', '.join(map(str, found))}."
 
         def pick(request: gr.Request, event: gr.SelectData) -> tuple[str, Image]:

@@ -10,17 +10,16 @@ from collections.abc import Callable, Iterator
 from typing import Any, get_type_hints
 
 import gradio as gr
-import numpy as np
 
 from sketchcolor.errors import SettingsError, SketchColorError
-from sketchcolor.records import Image, Progress, Result
+from sketchcolor.records import Image, Mask, Progress, Result
 
 # Settings with a range wider than this get a number field, not a slider.
 WIDEST_SLIDER = 10_000
 # One heavy job at a time on the device; searches and clicks run beside it.
 HEAVY: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": 1, "api_visibility": "private"}
 LIGHT: dict[str, Any] = {"concurrency_id": "light", "concurrency_limit": 2, "api_visibility": "private"}
-# Seconds between two lines on how far a painting is: at each change of the page the editor sends its drawing anew.
+# Seconds between two lines on how far a painting is.
 SAY_EVERY = 1.0
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
 
@@ -92,42 +91,13 @@ def address_of(request: gr.Request) -> str | None:
     return request.client.host if request.client is not None else None
 
 
-def from_editor(value: Any) -> Image | None:
-    """The drawing on the editor's canvas as RGB on white; None where nothing is on it."""
-    picture = value.get("composite") if isinstance(value, dict) else value
-    if picture is None:
+def painted(strokes: Image | None) -> tuple[Mask, Mask] | None:
+    """(added, removed) by strokes on a mask, RGBA uint8: green adds, red removes."""
+    if strokes is None:
         return None
-    picture = np.asarray(picture)
-    if picture.ndim == 3 and picture.shape[2] == 4:
-        alpha = picture[..., 3:].astype(np.float32) / 255
-        if not alpha.any():
-            return None
-        picture = (picture[..., :3] * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
-    return np.ascontiguousarray(picture[..., :3])
-
-
-def painted(value: Any) -> tuple[Any, Any]:
-    """(added, removed) masks from the strokes on a mask editor: green adds, red removes."""
-    layers = [np.asarray(layer) for layer in (value or {}).get("layers", []) if layer is not None]
-    if not layers:
-        return None, None
-    shape = layers[0].shape[:2]
-    added, removed = np.zeros(shape, bool), np.zeros(shape, bool)
-    for layer in layers:
-        there = layer[..., 3] > 40
-        green = layer[..., 1].astype(int) > layer[..., 0].astype(int)
-        added |= there & green
-        removed |= there & ~green
-    return added, removed
-
-
-def strokes_of(value: Any) -> Image:
-    """All strokes on an editor, one layer over the other, RGBA uint8; a clear pixel where there is none."""
-    layers = [np.asarray(layer) for layer in (value or {}).get("layers", []) if layer is not None]
-    strokes = np.zeros((1, 1, 4), np.uint8) if not layers else layers[0].copy()
-    for layer in layers[1:]:
-        strokes = np.where(layer[..., 3:] > 0, layer, strokes)
-    return np.asarray(strokes)
+    there = strokes[..., 3] > 40
+    green = strokes[..., 1].astype(int) > strokes[..., 0].astype(int)
+    return there & green, there & ~green
 
 
 def status_line(step: Progress, elapsed: float) -> str:
