@@ -15,7 +15,7 @@ from conftest import ROOT, draw_disc, photo_of_disc
 
 from sketchcolor.errors import ImageError, LibraryError
 from sketchcolor.images import save_image
-from sketchcolor.retrieval import build, indexes
+from sketchcolor.retrieval import build, indexes, ranking
 from sketchcolor.retrieval import library as library_module
 from sketchcolor.retrieval.embedding import LineDescriptor, crop_to_lines, default_embedding
 from sketchcolor.retrieval.library import Library
@@ -317,8 +317,33 @@ def test_the_nearest_pictures_help_to_find_their_like(tmp_path, monkeypatch):
     opened = Library(store, Told())
     ink = np.ones((8, 8), np.float32)
     assert [h.path for h in opened.search_ink(ink, 3)] == ["near", "other", "like near"]
-    monkeypatch.setattr(library_module, "EXPAND_FROM", 3)
+    monkeypatch.setattr(library_module, "HELP_FROM", 3)
     monkeypatch.setattr(library_module, "NEIGHBOURS", 1)
     hits = opened.search_ink(ink, 3)
     assert [h.path for h in hits] == ["near", "like near", "other"]
     assert 0 < hits[-1].score < hits[0].score <= 1
+    assert [h.path for h in opened.search_ink(ink, 2)] == ["near", "like near"]
+    monkeypatch.setattr(library_module, "SPREAD_OVER", 2)
+    few = opened.search_ink(ink, 3)  # what likeness does not reach comes after
+    assert [h.path for h in few] == ["near", "like near", "other"] and few[2].score < few[1].score
+
+
+def test_likeness_spreads_along_links(monkeypatch):
+    angles = np.radians([0, 8, 16, 90, 98, 106])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
+    scores = np.array([0.9, 0.3, 0.2, 0.6, 0.59, 0.58])
+    order = np.argsort(-scores)
+    monkeypatch.setattr(ranking, "SOURCES", 1)
+    found = np.empty(6)
+    found[order] = ranking.spread(scores[order], vectors[order])
+    assert found.argmax() == 0 and found.max() == pytest.approx(0.95)
+    reached = 2 * found - scores  # from the first picture: its neighbours, hardly the others
+    assert reached[1] > reached[2] > 0.2 and (reached[3:] < 0.05).all()
+    # The closed form is the limit of passing on step by step.
+    near = np.maximum(vectors @ vectors.T, 0) ** ranking.SHARPNESS
+    np.fill_diagonal(near, 0)
+    degree = 1 / np.sqrt(near.sum(1))
+    passed = source = np.eye(6)[0] * 0.9**ranking.SHARPNESS
+    for _ in range(200):
+        passed = ranking.PASSED_ON * (degree[:, None] * near * degree) @ passed + source
+    assert np.allclose(reached, passed / passed.max(), atol=1e-4)

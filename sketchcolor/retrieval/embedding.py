@@ -148,7 +148,7 @@ class TwoTowerEmbedding:
         """Loads the shipped weights. Raises WeightsError."""
         import torch
 
-        from sketchcolor.retrieval.network import DIMENSION, SIDE, TwoTowers
+        from sketchcolor.retrieval.network import DIMENSION, PHOTO_SIDE, SIDE, TwoTowers
         from sketchcolor.weights import cards, load_shipped
 
         network = TwoTowers()
@@ -156,13 +156,13 @@ class TwoTowerEmbedding:
         ready: Any = network.eval().requires_grad_(False)
         self.network: TwoTowers = ready.to(memory_format=torch.channels_last)
         self.version = f"towers-{cards()['retrieval'].sha256[:8]}"
-        self.dimension, self.side = DIMENSION, SIDE
+        self.dimension, self.side, self.photo_side = DIMENSION, SIDE, PHOTO_SIDE
 
     def photos(self, images: Sequence[Image]) -> Vectors:
         """See `Embedding.photos`."""
         if not images:
             return np.zeros((0, self.dimension), np.float32)
-        return self._run(self.network.photo, [photo_page(image, self.side) for image in images])
+        return self._run(self.network.photo, [photo_page(image, self.photo_side) for image in images])
 
     def sketch(self, ink: Field) -> Vectors:
         """See `Embedding.sketch`."""

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 LOOK = 256
 KIND = 256
 DIMENSION = LOOK + KIND
-SIDE = 128
+SIDE = 128  # of the sketch's page, in pixels
+PHOTO_SIDE = 160
 TRUNK_CHANNELS = 512
 CLASSES = 1000
 # What the thing is counts this much more than what it looks like (chosen on classes that training never saw).
@@ -25,7 +26,7 @@ STD = (0.229, 0.224, 0.225)
 
 
 class Tower(nn.Module):
-    """(B, 3, SIDE, SIDE) RGB in [0, 1] -> (B, DIMENSION) of unit length."""
+    """(B, 3, side, side) RGB in [0, 1] -> (B, DIMENSION) of unit length."""
 
     mean: Tensor
     std: Tensor
