@@ -266,6 +266,15 @@ def test_a_hole_is_believed_where_a_line_is_drawn_around_it(drawn, filled):
     assert foreground._by_areas(ink > 0, likely)[100, 100] == filled
 
 
+@pytest.mark.parametrize(("fringe", "believed"), [(0, True), (12, True), (40, False)])
+def test_closing_is_believed_off_the_page_where_the_network_sees_the_same(fringe, believed):
+    closed = disc(160, (100, 140), 50)
+    seen = closed.copy()
+    seen[90:110, 60 - fringe : 70] = True  # between strokes that stand out, or a limb
+    assert foreground._agree(closed, seen) == believed
+    assert not foreground._agree(closed, ~closed)  # the other side of the line
+
+
 @pytest.mark.parametrize("kind", ["photo", "sketch"])
 def test_folded_normalisation_gives_the_same_figure(kind):
     torch.manual_seed(1)

@@ -37,6 +37,9 @@ LEAST_INK = 0.6
 # From this confidence of gap closing on the outline counts as closed.
 SURELY_CLOSED = 0.85
 MUCH_MORE = 1.5
+# Off the page, closing cannot know on which side of a line the figure is: it is believed where it agrees with the
+# network to this intersection over union, and leaves out no part of its figure larger than this share of its own.
+AGREED, LEFT_OUT = 0.75, 0.08
 # ... and likelihood from which an area counts as figure where gap closing says so too.
 ENCLOSED = 0.04
 # A hole of at most this share of the figure, with no line around it, is a mistake.
@@ -173,7 +176,6 @@ def sketch_foreground(ink: Field, width: float) -> Foreground:
     """
     solid = ink > 0.4
     closed = sketch_by_closing(ink, width)
-    # Where the drawing runs off the page, closing cannot know on which side of a line the figure is.
     whole = not _touches_border(closed.mask)
     if whole and closed.confidence >= SURELY_CLOSED:
         # A drawing whose outline is closed needs no network; only the ink is shared out anew.
@@ -193,6 +195,8 @@ def sketch_foreground(ink: Field, width: float) -> Foreground:
     if whole:
         likely = np.where(closed.mask & (likely > ENCLOSED), np.maximum(likely, 0.5 + 1e-3), likely)
     mask = _by_areas(solid, likely)
+    if not whole and closed.confidence >= SURELY_CLOSED and _agree(closed.mask, mask):
+        return Foreground(_by_areas(solid, closed.mask.astype(np.float32)), closed.confidence)
     misses_ink = (solid & mask).sum() < LEAST_INK * solid.sum()
     if misses_ink and closed.mask.sum() > MUCH_MORE * mask.sum():
         # Most of the drawing is no part of it. Fine for a plain outline, whose outer half lies outside; but here
@@ -225,6 +229,14 @@ def _without_gaps(figure: Mask, labels: Labels, areas: NDArray[Any], solid: Mask
         if own.size and size < areas[own].max() / 3:
             filled[box][inside] = True
     return np.asarray(filled)
+
+
+def _agree(closed: Mask, seen: Mask) -> bool:
+    """Whether gap closing found the figure that the network sees, but for small parts."""
+    overlap = (closed & seen).sum() / max(1, (closed | seen).sum())
+    _, _, stats, _ = cv2.connectedComponentsWithStats((seen & ~closed).astype(np.uint8))
+    largest = max(stats[1:, cv2.CC_STAT_AREA], default=0)
+    return bool(overlap >= AGREED and largest <= LEFT_OUT * closed.sum())
 
 
 def _touches_border(mask: Mask) -> bool:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from skimage.feature import hog
 from skimage.morphology import skeletonize
 
+from sketchcolor.devices import bfloat16_is_quick
 from sketchcolor.lines import stroke_width
 from sketchcolor.records import Field, Image
 
@@ -174,7 +175,8 @@ class TwoTowerEmbedding:
         import torch
 
         batch = torch.from_numpy(np.stack(pages)).permute(0, 3, 1, 2).float() / 255
-        with torch.inference_mode():
+        quick = torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_is_quick("cpu"))
+        with torch.inference_mode(), quick:
             found = tower(batch.contiguous(memory_format=torch.channels_last))
         return np.ascontiguousarray(found.float().numpy())
 

@@ -47,19 +47,13 @@ def cut_off(figure: Array, rng: np.random.Generator) -> tuple[Array, int]:
 
 
 def outline_drawing(
-    figure: Array,
-    picture: Array,
-    rng: np.random.Generator,
-    *,
-    open_share: float = 0.0,
-    base: int | None = None,
-    hairs: int = 0,
+    figure: Array, picture: Array, rng: np.random.Generator, *, open_share: float = 0.0, base: int | None = None
 ) -> tuple[Array, Array]:
     """Ink float32 in [0, 1] of a figure's outline and some inner edges by an unsteady hand, and what it enclosed.
 
     figure: uint8 0/1. open_share: share of the outline that is left out, in a few gaps. The enclosed figure (uint8 0/1)
     goes along the middle of the line where there is one. Along the page's border no line is drawn, nor along a `base`:
-    the row where the figure was cut off. hairs: bundles of strokes across the outline, which enclose nothing.
+    the row where the figure was cut off.
     """
     height, across = figure.shape
     end = height if base is None else base
@@ -77,8 +71,6 @@ def outline_drawing(
         enclosed.append(np.round(shaken * 16).astype(np.int32)[:, None])
         for _ in range(2 if doubled else 1):
             _draw_closed(canvas, shaken, keep, width, rng, open_share)
-    for _ in range(hairs if enclosed else 0):
-        _draw_hairs(canvas, max(enclosed, key=len)[:, 0] / 8, width, rng)
     drawn = np.zeros_like(figure)
     cv2.fillPoly(drawn, enclosed, 1, cv2.LINE_8, 4)
     inner = _inner_edges(figure, picture, rng)
@@ -123,26 +115,6 @@ def _draw_closed(
             moved = points[piece] + rng.normal(0, 0.7, 2)
             line = np.round(moved * 2 * 16).astype(np.int32)
             cv2.polylines(canvas, [line[:, None]], False, 255, width, cv2.LINE_AA, 4)
-
-
-def _draw_hairs(canvas: Array, outline: Array, width: int, rng: np.random.Generator) -> None:
-    """A bundle of strokes from the outline (N, 2) outwards, as whiskers, hair and lashes are drawn."""
-    side = max(canvas.shape)
-    root = outline[rng.integers(len(outline))]
-    away = root - outline.mean(0) + rng.normal(0, 1e-3, 2)
-    toward = np.arctan2(away[1], away[0]) + rng.normal(0, 0.3)
-    across = np.array([-np.sin(toward), np.cos(toward)])
-    count = int(rng.integers(2, 6))
-    spacing, length, fan = rng.uniform(0.012, 0.05) * side, rng.uniform(0.06, 0.28) * side, rng.normal(0, 0.15)
-    inside = rng.uniform(0, 0.7)
-    for place in np.arange(count) - (count - 1) / 2:
-        angle = toward + fan * place + rng.normal(0, 0.05)
-        along = np.array([np.cos(angle), np.sin(angle)]) * length * rng.uniform(0.7, 1.1)
-        start = root + across * place * spacing - inside * along
-        bend = across * rng.normal(0, 0.06) * length
-        at = np.linspace(0, 1, 12)[:, None]
-        points = start + at * along + 4 * at * (1 - at) * bend
-        cv2.polylines(canvas, [np.round(points * 16).astype(np.int32)[:, None]], False, 255, width, cv2.LINE_AA, 4)
 
 
 def _inner_edges(figure: Array, picture: Array, rng: np.random.Generator) -> Array | None:

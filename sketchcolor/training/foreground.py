@@ -26,7 +26,6 @@ from sketchcolor.weights import load_file as load_weights
 Sample = tuple[NDArray[Any], NDArray[Any]]
 HELD_OUT = {"ecssd": 100, "weizmann": 60, "ccp": 60}
 CUT_OFF = 0.2  # share of the drawings whose figure ends inside the page without a line
-HAIRY = 0.3  # share with bundles of strokes across the outline
 MOVING_AVERAGE = 0.997
 
 
@@ -106,8 +105,7 @@ def sketch_sample(sample: Sample, side: int, rng: np.random.Generator) -> tuple[
     base = None
     if rng.random() < CUT_OFF:
         figure, base = drawings.cut_off(figure, rng)
-    hairs = int(rng.integers(1, 5)) if rng.random() < HAIRY else 0
-    ink, enclosed = drawings.outline_drawing(figure, shown, rng, open_share=share, base=base, hairs=hairs)
+    ink, enclosed = drawings.outline_drawing(figure, shown, rng, open_share=share, base=base)
     return np.dstack([ink, *sketch_hints(ink)]).astype(np.float32), enclosed.astype(np.float32)
 
 
