@@ -156,7 +156,7 @@ class TwoTowerEmbedding:
         network.load_state_dict(load_shipped("retrieval"))
         ready: Any = network.eval().requires_grad_(False)
         self.network: TwoTowers = ready.to(memory_format=torch.channels_last)
-        self.version = f"towers-{cards()['retrieval'].sha256[:8]}"
+        self.version = f"towers-{cards()['retrieval'].sha256[:8]}-{PHOTO_SIDE}"
         self.dimension, self.side, self.photo_side = DIMENSION, SIDE, PHOTO_SIDE
 
     def photos(self, images: Sequence[Image]) -> Vectors:

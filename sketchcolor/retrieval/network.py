@@ -16,7 +16,7 @@ LOOK = 256
 KIND = 256
 DIMENSION = LOOK + KIND
 SIDE = 128  # of the sketch's page, in pixels
-PHOTO_SIDE = 160
+PHOTO_SIDE = 160  # trained at SIDE; larger, photos are told apart better
 TRUNK_CHANNELS = 512
 CLASSES = 1000
 # What the thing is counts this much more than what it looks like (chosen on classes that training never saw).

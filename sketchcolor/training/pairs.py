@@ -18,14 +18,6 @@ from sketchcolor.weights import load_shipped
 
 Picture = NDArray[np.uint8]
 
-# Folders of photos by class whose name there is not the drawings' (Caltech-101 and Sketchy).
-SAME_CLASS = {
-    "airplanes": "airplane", "car_side": "car_(sedan)", "crocodile_head": "crocodilian", "crocodile": "crocodilian",
-    "electric_guitar": "guitar", "faces_easy": "faces", "flamingo_head": "flamingo", "grand_piano": "piano",
-    "hawksbill": "sea_turtle", "ibis": "wading_bird", "ketch": "sailboat", "motorbikes": "motorcycle",
-    "revolver": "pistol", "schooner": "sailboat", "windsor_chair": "chair",
-}  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Pair:
@@ -37,54 +29,30 @@ class Pair:
 
 
 class Data:
-    """All pictures in memory, and pairs of them.
+    """All pictures in memory, and pairs of them."""
 
-    classes: a folder of photos by class (one folder each), which join the drawings' class of that name or make one of
-    their own; names in `unseen` are taken without their class.
-    """
-
-    def __init__(
-        self,
-        sketches: Path | None,
-        photos: list[Path],
-        lineart: Path | None,
-        classes: Path | None = None,
-        unseen: frozenset[str] = frozenset(),
-    ) -> None:
+    def __init__(self, sketches: Path | None, photos: list[Path], lineart: Path | None) -> None:
         self.drawings: list[Picture] = []
         self.photos: list[Picture] = []
         self.pairs: list[Pair] = []
         self.loose: list[Pair] = []
         label = 0
-        by_class: dict[str, list[Path]] = {}
-        for folder in sorted(classes.iterdir()) if classes is not None else ():
-            name = SAME_CLASS.get(folder.name.lower(), folder.name.lower())
-            if name not in unseen:
-                by_class.setdefault(name, []).extend(common.find_pictures([folder]))
-        known = {path for paths in by_class.values() for path in paths}
         if sketches is not None:
             for folder in sorted((sketches / "sketch").iterdir()):
                 own = self._add(self.photos, sorted((sketches / "photo" / folder.name).glob("*")))
-                more = self._add(self.photos, by_class.pop(folder.name, []))
                 names = {p.stem: i for p, i in own}
                 for path, number in self._add(self.drawings, sorted(folder.glob("*"))):
                     mine = names.get(path.stem.rsplit("-", 1)[0])
-                    rest = tuple(i for i in [*names.values(), *(i for _, i in more)] if i != mine)
+                    rest = tuple(i for i in names.values() if i != mine)
                     self.pairs.append(Pair(number, ((mine,) if mine is not None else ()) + rest, label))
                 label += 1
-        for paths in by_class.values():
-            numbers = [i for _, i in self._add(self.photos, paths)]
-            for number in numbers:
-                self.pairs.append(Pair(None, (number, *(i for i in numbers if i != number)), label))
-            label += 1
         if lineart is not None:
             colored = {p.stem: i for p, i in self._add(self.photos, sorted((lineart / "color").glob("*")))}
             for path, number in self._add(self.drawings, sorted((lineart / "line").glob("*"))):
                 if path.stem in colored:
                     self.loose.append(Pair(number, (colored[path.stem],), label))
                     label += 1
-        loose = [path for path in common.find_pictures(photos) if path not in known]
-        for _, number in self._add(self.photos, loose):
+        for _, number in self._add(self.photos, common.find_pictures(photos)):
             self.loose.append(Pair(None, (number,), label))
             label += 1
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections import defaultdict, deque
+from collections import defaultdict
 from pathlib import Path
 
 import cv2
@@ -26,42 +26,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sketchcolor.retrieval.embedding import photo_page, sketch_page
-from sketchcolor.retrieval.network import KIND, PHOTO_SIDE, SIDE, TwoTowers
+from sketchcolor.retrieval.network import KIND, SIDE, TwoTowers
 from sketchcolor.training import common, drawings
 from sketchcolor.training.pairs import Data, Picture, draw, find_figures, vary_photo
 
 TEMPERATURE = 0.07
 SOFTNESS = 2.0
 MOVING_AVERAGE = 0.997
-SETTLED = 200  # from this step on, vectors change slowly enough to be remembered
-DRAWN = 3.0
 INVENTED = 0.2  # share of the drawings of a labelled pair that are made from the photo all the same
 
 
-class Memory:
-    """Vectors of the last batches, which later ones are told apart from too (Wang et al. 2020, cross-batch memory)."""
-
-    def __init__(self, batches: int) -> None:
-        self.kept: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=batches)
-
-    def add(self, sketches: Tensor, photos: Tensor, labels: Tensor) -> None:
-        self.kept.append((sketches.detach(), photos.detach(), labels))
-
-    def with_these(self, sketches: Tensor, photos: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """All of the batch, followed by all that is remembered."""
-        columns = zip((sketches, photos, labels), *self.kept, strict=True)
-        return tuple(torch.cat(column) for column in columns)  # type: ignore[return-value]
-
-
-def contrast_loss(sketches: Tensor, photos: Tensor, labels: Tensor, memory: Memory) -> Tensor:
+def contrast_loss(sketches: Tensor, photos: Tensor, labels: Tensor) -> Tensor:
     """Supervised contrast (Khosla et al. 2020) between drawings and photos, both ways, own photo counted double."""
-    all_sketches, all_photos, all_labels = memory.with_these(sketches, photos, labels)
-    positive = (labels[:, None] == all_labels[None]).float() + torch.eye(len(labels), len(all_labels))
+    logits = sketches @ photos.T / TEMPERATURE
+    positive = (labels[:, None] == labels[None]).float() + torch.eye(len(labels))
     positive = positive / positive.sum(1, keepdim=True)
-    ours, theirs = (
-        -(positive * F.log_softmax(these @ others.T / TEMPERATURE, 1)).sum(1).mean()
-        for these, others in ((sketches, all_photos), (photos, all_sketches))
-    )
+    ours = -(positive * F.log_softmax(logits, 1)).sum(1).mean()
+    theirs = -(positive * F.log_softmax(logits.T, 1)).sum(1).mean()
     return (ours + theirs) / 2
 
 
@@ -115,7 +96,7 @@ class Evaluation:
     def __init__(self, root: Path) -> None:
         data = Data(root, [], None)
         self.sketches = [sketch_page(1 - d[..., 0].astype(np.float32) / 255, SIDE) for d in data.drawings]
-        self.photos = [photo_page(p, PHOTO_SIDE) for p in data.photos]
+        self.photos = [photo_page(p, SIDE) for p in data.photos]
         self.sketch_labels = torch.tensor([p.label for p in data.pairs])
         owner: dict[int, int] = {}
         for pair in data.pairs:
@@ -138,9 +119,7 @@ def train(options: argparse.Namespace) -> None:
     from torchvision.models import squeezenet1_0
 
     common.seed_everything(options.seed)
-    held = options.validation
-    unseen = frozenset(folder.name for folder in (held / "sketch").iterdir()) if held else frozenset()
-    data = Data(options.sketches, options.photos, options.lineart, options.classes, unseen)
+    data = Data(options.sketches, options.photos, options.lineart)
     common.say(f"{len(data.pairs)} drawn pairs, {len(data.loose)} others")
     teacher = squeezenet1_0()
     teacher.load_state_dict({k: v.float() for k, v in load_file(str(options.teacher)).items()})
@@ -171,17 +150,9 @@ def train(options: argparse.Namespace) -> None:
     for pair in data.pairs:
         by_label[pair.label].append(pair)
 
-    labels_known = np.array(sorted(by_label))
-    # Classes that people drew are taken DRAWN times as often as those of photos alone.
-    often = np.array([DRAWN if by_label[label][0].drawing is not None else 1.0 for label in labels_known])
-    kind_of = {
-        label: F.softmax(judged[list(pairs[0].photos)] / SOFTNESS, 1).mean(0) for label, pairs in by_label.items()
-    }
-
     def make(step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         rng = np.random.default_rng((options.seed, step))
-        count = round(options.batch * options.labelled / 2)
-        labels = rng.choice(labels_known, count, replace=False, p=often / often.sum())
+        labels = rng.choice(sorted(by_label), round(options.batch * options.labelled / 2), replace=False)
         chosen = [by_label[label][i] for label in labels for i in rng.choice(len(by_label[label]), 2, replace=False)]
         chosen += [data.loose[i] for i in rng.choice(len(data.loose), options.batch - len(chosen), replace=False)]
         pages, photos, targets = [], [], []
@@ -192,33 +163,25 @@ def train(options: argparse.Namespace) -> None:
             else:
                 lines = 1 - data.drawings[pair.drawing][..., 0].astype(np.float32) / 255
             pages.append(sketch_page(drawings.redraw(lines, rng), SIDE))
-            photos.append(photo_page(vary_photo(data.photos[own], rng), PHOTO_SIDE))
-            judgement = F.softmax(judged[own] / SOFTNESS, 0)
-            if pair.label in kind_of:  # what most photos of a class are is steadier than what one is taken for
-                judgement = (judgement + kind_of[pair.label]) / 2
-            targets.append(judgement)
+            photos.append(photo_page(vary_photo(data.photos[own], rng), SIDE))
+            targets.append(own)
         return (
             common.to_tensor(pages),
             common.to_tensor(photos),
             torch.tensor([p.label for p in chosen]),
-            torch.stack(targets),
+            judged[targets],
         )
 
     clean_pages = [sketch_page(1 - d[..., 0].astype(np.float32) / 255, SIDE) for d in data.drawings[::2]]
-    clean_photos = [photo_page(p, PHOTO_SIDE) for p in data.photos[::3]]
+    clean_photos = [photo_page(p, SIDE) for p in data.photos[::3]]
     evaluate = Evaluation(options.validation) if options.validation else None
     average: dict[str, float] = {}
-    memory = Memory(options.memory)
-    for step, (pages, photos, labels, soft) in common.prefetch(make, run.resume(), options.steps):
+    for step, (pages, photos, labels, logits) in common.prefetch(make, run.resume(), options.steps):
         for group in optimiser.param_groups:
             group["lr"] = common.cosine_rate(step, options.steps, group["peak"], warm_up=100)
-        with common.mixed_precision():
-            seen = [towers.sketch.features(pages), towers.photo.features(photos)]
-        seen = [features.float() for features in seen]
-        looks = towers.sketch.look(seen[0]), towers.photo.look(seen[1])
-        contrast = contrast_loss(*looks, labels, memory)
-        if step >= SETTLED:
-            memory.add(*looks, labels)
+        seen = [towers.sketch.features(pages), towers.photo.features(photos)]
+        contrast = contrast_loss(towers.sketch.look(seen[0]), towers.photo.look(seen[1]), labels)
+        soft = F.softmax(logits / SOFTNESS, dim=1)
         knowledge = pages.new_zeros(())
         for features, tower in zip(seen, (towers.sketch, towers.photo), strict=True):
             judgement = tower.kind(F.dropout(features, 0.3))
@@ -246,7 +209,6 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m sketchcolor.training.retrieval", description=__doc__)
     made.add_argument("--sketches", type=Path, required=True, help="folder with sketch/CLASS and photo/CLASS")
     made.add_argument("--photos", type=Path, nargs="*", default=[], help="folders of pictures without sketches")
-    made.add_argument("--classes", type=Path, help="folder of photos by class, one folder each")
     made.add_argument("--lineart", type=Path, help="folder with line/NAME and color/NAME")
     made.add_argument("--teacher", type=Path, required=True, help="SqueezeNet v1.0 weights (safetensors)")
     made.add_argument("--validation", type=Path, help="as --sketches, of other classes: for choosing only")
@@ -256,7 +218,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--steps", type=int, default=2400)
     made.add_argument("--batch", type=int, default=36, help="pairs a step")
     made.add_argument("--labelled", type=float, default=0.6, help="share of the pairs whose class is known")
-    made.add_argument("--memory", type=int, default=20, help="batches whose vectors are remembered")
     made.add_argument("--rate", type=float, default=4e-4)
     made.add_argument("--knowledge", type=float, default=0.3, help="weight of the teacher's judgement")
     made.add_argument("--seed", type=int, default=0)
