@@ -17,7 +17,7 @@ from sketchcolor.lines import stroke_width
 from sketchcolor.records import Field, Image
 
 # On the page that the network sees, in pixels.
-THINNEST, USUAL, THICKEST = 1.6, 2.2, 4.2
+THINNEST, USUAL, THICKEST = 1.6, 2.2, 3.0
 SOFTNESS = 0.5
 Vectors = NDArray[np.float32]
 """float32 (N, D), rows of unit length."""
@@ -96,7 +96,7 @@ def crop_to_lines(lines: Field, side: int, *, margin: float = 0.06) -> Field:
 def even_strokes(ink: Field, side: int) -> Field:
     """Strokes as the network knows them: soft, and neither hair-thin nor broad on the page that it sees.
 
-    `side` is the page's, in pixels; thin strokes are widened, broad ones drawn anew along their skeleton.
+    `side` is the page's, in pixels; thin strokes are widened, broad ones worn down to a stroke along their skeleton.
     """
     rows, columns = np.flatnonzero(ink.max(axis=1) > 0.5), np.flatnonzero(ink.max(axis=0) > 0.5)
     if not len(rows):
@@ -106,11 +106,13 @@ def even_strokes(ink: Field, side: int) -> Field:
     if width * scale < THINNEST:
         reach = max(2, round(USUAL / scale - width) + 1)
         ink = cv2.dilate(ink, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
-    if width * scale <= THICKEST:
-        return np.asarray(cv2.GaussianBlur(ink, (0, 0), max(0.3, SOFTNESS / scale)))
-    bones = skeletonize(ink > 0.5).astype(np.float32)
-    reach = max(1, round(1.5 / scale))
-    return np.asarray(cv2.dilate(bones, np.ones((reach, reach), np.uint8)), dtype=np.float32)
+    if width * scale > THICKEST:
+        excess = max(1, round(width - USUAL / scale))
+        worn = cv2.erode(ink, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (excess, excess)))
+        bones = skeletonize(ink > 0.5).astype(np.float32)
+        reach = max(1, round(USUAL / scale))
+        ink = np.maximum(worn, cv2.dilate(bones, np.ones((reach, reach), np.uint8)))
+    return np.asarray(cv2.GaussianBlur(ink, (0, 0), max(0.3, SOFTNESS / scale)))
 
 
 def edge_map(image: Image, *, longest: int = 192) -> Field:
