@@ -4,7 +4,7 @@ Twin test (OpenMoji: line/NAME and color/NAME show the same thing): the query is
 similarity (rotation +-15 degrees, scale 0.7-1.1, shift, mirrored half the time), the reference its coloured twin. Mean
 CIEDE2000 inside the figure against the equally transformed coloured picture, share of pixels within 5, for preview and
 final; baselines in the same run: the reference's mean colour, and alignment by affine alone. With --library, how often
-the twin is found first. Sketchy: drawings with their own photo; figures that need no truth, and a sheet.
+the twin is found first. Sketchy: drawings with their own photo; figures that need no truth. --sheet shows both.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from benchmarks.foreground import silhouette
 from benchmarks.style_quality import leak
 from benchmarks.tables import parser, show
 from sketchcolor import Colorizer, ColorSettings, Library, read_image, save_image
+from sketchcolor.images import fit_size
 from sketchcolor.records import Image, Mask, Result
 from sketchcolor.regions.placement import place
 from sketchcolor.regions.underpainting import sample
@@ -100,8 +101,7 @@ def twins(options: Any) -> None:
         if library is not None:
             found.append(float(Path(library.search(query, 1)[0].path).name == name))
         if len(sheet) < 24:
-            tiles = [query, color, truth, result.preview, result.image]
-            sheet.append(np.hstack([cv2.resize(t, (128, 128), interpolation=cv2.INTER_AREA) for t in tiles]))
+            sheet.append(tiles(query, color, truth, result.preview, result.image))
     rows = [
         {
             "method": kind,
@@ -115,21 +115,38 @@ def twins(options: Any) -> None:
     if found:
         show("twin found first", [{"share": float(np.mean(found)), "pictures": len(names)}], options.out)
     if options.sheet:
-        half = len(sheet) // 2
-        save_image(options.sheet, np.hstack([np.vstack(sheet[:half]), np.vstack(sheet[half : 2 * half])]))
+        save_sheet(options.sheet, sheet)
     scratch.cleanup()
+
+
+def tiles(*pictures: Any) -> Image:
+    """Pictures beside each other, each on a square of 128 px."""
+    row = []
+    for picture in pictures:
+        size = fit_size(picture.shape[0], picture.shape[1], 128)
+        square = np.full((128, 128, 3), 255, np.uint8)
+        square[: size[0], : size[1]] = cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA)
+        row.append(square)
+    return np.hstack(row)
+
+
+def save_sheet(path: Path, rows: list[Image]) -> None:
+    """Rows of tiles in two columns."""
+    half = len(rows) // 2
+    save_image(path, np.hstack([np.vstack(rows[:half]), np.vstack(rows[half : 2 * half])]))
 
 
 def sketches(options: Any) -> None:
     paths = sorted((options.sketchy / "sketch").glob("*/*.png"))
     random.Random(0).shuffle(paths)
-    colorizer = Colorizer(settings=ColorSettings(size=512, quality="preview"))
+    colorizer = Colorizer(settings=ColorSettings(size=512, quality=options.quality))
     rows = []
+    sheet: list[Image] = []
     for path in paths[: options.count]:
         photo = options.sketchy / "photo" / path.parent.name / (path.stem.rsplit("-", 1)[0] + ".jpg")
         result = colorizer.color(path, photo)
         mask, placed, parts = result.sketch_mask, result.layers["alignment"], result.regions
-        assert mask is not None and parts is not None
+        assert mask is not None and parts is not None and result.reference_mask is not None
         owned = sum(r.area for r in parts.sketch if r.foreground)
         under = result.layers["underpainting"]
         rows.append(
@@ -143,6 +160,13 @@ def sketches(options: Any) -> None:
                 "to_preview_s": result.seconds["to_preview"],
             }
         )
+        reference = result.layers["reference"].copy()
+        reference[~result.reference_mask] //= 3
+        page = read_image(path, drawing=True)
+        page[cv2.resize(mask.astype(np.uint8), page.shape[1::-1]) == 0] //= 2
+        sheet.append(tiles(page, reference, result.preview, result.image))
+    if options.sheet:
+        save_sheet(options.sheet.with_stem(options.sheet.stem + "-sketchy"), sheet)
     means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
     show(f"Sketchy: {len(rows)} drawings with their own photo, 512 px, means", [means], options.out)
 
@@ -154,7 +178,7 @@ def main() -> None:
     made.add_argument("--count", type=int, default=40)
     made.add_argument("--quality", default="normal")
     made.add_argument("--library", action="store_true", help="also search the twin among all coloured pictures")
-    made.add_argument("--sheet", type=Path)
+    made.add_argument("--sheet", type=Path, help="pictures side by side; of --sketchy beside it, as NAME-sketchy")
     options = made.parse_args()
     if options.lineart:
         twins(options)
