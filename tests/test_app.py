@@ -264,6 +264,8 @@ def test_draw_on_the_page(page):
     said(page, "paints with the starred one")
     page.get_by_role("button", name="A new page").click()
     said(page, "Draw something")
+    page.click("#go")
+    page.get_by_text("draw or upload a sketch first").wait_for()
 
 
 @pytest.mark.slow

@@ -87,6 +87,13 @@ def test_a_region_without_pixels_is_left_out_of_the_loss():
     assert float(losses.style_loss(found, found, [1.0, 1.0])) == 0
 
 
+def test_a_style_that_is_reached_pulls_nowhere():
+    features = torch.rand(1, 8, 6, 6, requires_grad=True)
+    whole = index_regions(torch.ones(1, 6, 6), (6, 6))
+    losses.style_loss(statistics(features, whole), statistics(features.detach(), whole), [1.0]).backward()
+    assert (features.grad == 0).all()
+
+
 def test_losses_by_hand():
     a, b = torch.full((1, 2, 3, 3), 3.0), torch.full((1, 2, 3, 3), 2.0)
     assert float(losses.content_loss(a, b)) == pytest.approx(1 / 4)

@@ -104,6 +104,11 @@ class Studio(Corrections):
             session.overrides = Overrides()
         return np.asarray(255 * (1 - drawing.ink) + 0.5, dtype=np.uint8)
 
+    def drop_sketch(self, session: Session) -> None:
+        """The page is blank again."""
+        session.stop.set()
+        session.sketch, session.result, session.picked = None, None, None
+
     def candidates(self, session: Session, library: str, settings: ColorSettings) -> Iterator[Shown]:
         """Thumbnails with a word to each, nearest first, and notes: as soon as they are found, then judged.
 

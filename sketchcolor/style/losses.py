@@ -58,8 +58,8 @@ def style_loss(ours: Statistics, target: Statistics, weights: Sequence[float]) -
     """
     counting = _counting(ours, target, weights)
     # All regions at once: picking them one by one would make the gradient of each as large as that of all.
-    scale = target.second.square().sum((1, 2)) + SMALL
-    gaps = (ours.second - target.second).square().sum((1, 2))
+    scale: Tensor = torch.linalg.vector_norm(target.second, dim=(1, 2)).square() + SMALL
+    gaps: Tensor = torch.linalg.vector_norm(ours.second - target.second, dim=(1, 2)).square()
     if not target.mean.shape[1]:
         return (counting * gaps / scale).sum()
     norm = target.mean.square().sum(1)

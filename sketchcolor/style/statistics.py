@@ -52,7 +52,7 @@ class Statistics:
         """From the sums of w f and w f f^T over each region, with weights that sum to 1 in it."""
         if kind == "gram":
             return cls(mean[:, :0], second, present)
-        return cls(mean, second - mean[:, :, None] * mean[:, None, :], present)
+        return cls(mean, torch.baddbmm(second, mean[:, :, None], mean[:, None, :], alpha=-1), present)
 
 
 def index_regions(masks: Tensor, size: tuple[int, int], *, pull: float = 0.5) -> RegionIndex:
@@ -91,7 +91,8 @@ class _RegionalMoments(torch.autograd.Function):
     """Sum of w x and of w x x^T over each region's rows, with a gradient that writes each row once.
 
     Autograd's own way through gather, split and product makes and fills several arrays of the size of the features
-    for each region; this makes one, the gradient. Features may be of any float type; sums are made in float32.
+    for each region; this makes one, the gradient. Features may be of any float type; sums are made in float32. The
+    gradient of the second moments must be symmetric, as that of any loss is which sees them as a matrix.
     """
 
     @staticmethod
@@ -112,13 +113,12 @@ class _RegionalMoments(torch.autograd.Function):
         flat, weight, *rest = ctx.saved_tensors
         index = rest[0] if rest else None
         grad = torch.empty_like(flat) if index is None else torch.zeros_like(flat)
-        both = grad_second + grad_second.transpose(1, 2)
         for region, where, w in _blocks(flat.shape[1], weight, ctx.lengths):
             if index is None:
-                grad[where] = torch.addmm(grad_mean[region], flat[where].float(), both[region]).mul_(w)
+                grad[where] = torch.addmm(grad_mean[region], flat[where].float(), grad_second[region], alpha=2).mul_(w)
             else:
                 rows = flat.index_select(0, index[where]).float()
-                own = torch.addmm(grad_mean[region], rows, both[region]).mul_(w)
+                own = torch.addmm(grad_mean[region], rows, grad_second[region], alpha=2).mul_(w)
                 grad.index_add_(0, index[where], own.to(grad.dtype))
         return grad, None, None, None
 

@@ -83,6 +83,7 @@ def tab(studio: Studio) -> Any:
     def show(session: Session, page: Image | None, library: str, values: tuple[Any, ...]) -> Iterator[Any]:
         """Ink, candidates, a line, and the reference's colours: each as soon as it is there."""
         if page is None:
+            studio.drop_sketch(session)
             yield None, [], "Draw something, or take an example.", gr.skip()
             return
         try:
