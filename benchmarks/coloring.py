@@ -162,7 +162,7 @@ def sketches(options: Any) -> None:
         )
         reference = result.layers["reference"].copy()
         reference[~result.reference_mask] //= 3
-        page = read_image(path, drawing=True)
+        page = read_image(path, drawing=True).copy()
         page[cv2.resize(mask.astype(np.uint8), page.shape[1::-1]) == 0] //= 2
         sheet.append(tiles(page, reference, result.preview, result.image))
     if options.sheet:
