@@ -3,8 +3,9 @@
 Twin test (OpenMoji: line/NAME and color/NAME show the same thing): the query is the line picture after a random
 similarity (rotation +-15 degrees, scale 0.7-1.1, shift, mirrored half the time), the reference its coloured twin. Mean
 CIEDE2000 inside the figure against the equally transformed coloured picture, share of pixels within 5, for preview and
-final; baselines in the same run: the reference's mean colour, and alignment by affine alone. With --library, how often
-the twin is found first. Sketchy: drawings with their own photo; figures that need no truth. --sheet shows both.
+final, and the share of pixels beside the outer line whose colour is that of its other side; baselines in the same run:
+the reference's mean colour, and alignment by affine alone. With --library, how often the twin is found first. Sketchy:
+drawings with their own photo; figures that need no truth. --sheet shows both.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from sketchcolor.images import fit_size
 from sketchcolor.records import Image, Mask, Result
 from sketchcolor.regions.placement import place
 from sketchcolor.regions.underpainting import sample
+
+INKED = 0.3  # from this ink on, a pixel is on the line
 
 
 def similarity(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[Any]:
@@ -74,7 +77,7 @@ def twins(options: Any) -> None:
     if options.library:
         Library.build(options.lineart / "color", scratch.name)
         library = Library.open(scratch.name)
-    scores: dict[str, list[tuple[float, float]]] = {}
+    scores: dict[str, list[tuple[float, float, float]]] = {}
     found: list[float] = []
     sheet: list[Image] = []
     for name in names[: options.count]:
@@ -93,11 +96,14 @@ def twins(options: Any) -> None:
             "affine alone": np.asarray(cv2.resize(by_affine(result), truth.shape[1::-1])),
             "preview": result.preview,
             "final": result.image,
+            "the truth": truth,
         }
+        sides = np.where(ink[..., 0] > INKED, -1, inside.astype(np.int32))
         for kind, picture in pictures.items():
             assert picture is not None
             lined = np.clip(picture * (1 - ink) + 0.5, 0, 255).astype(np.uint8)
-            scores.setdefault(kind, []).append(difference(lined, truth, inside))
+            across = leak(np.asarray(picture), sides, (0, 1))
+            scores.setdefault(kind, []).append((*difference(lined, truth, inside), across))
         if library is not None:
             found.append(float(Path(library.search(query, 1)[0].path).name == name))
         if len(sheet) < 24:
@@ -108,6 +114,7 @@ def twins(options: Any) -> None:
             "mean CIEDE2000": float(np.mean([v[0] for v in values])),
             "median": float(np.median([v[0] for v in values])),
             "within 5": float(np.mean([v[1] for v in values])),
+            "leak across ink": float(np.mean([v[2] for v in values])),
         }
         for kind, values in scores.items()
     ]
