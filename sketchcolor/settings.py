@@ -113,7 +113,7 @@ class ColorSettings(_Checked):
         5, "of these, how many are judged by how well they can colour the sketch", low=1, high=100, advanced=True
     )
     overlap_weight: float = _knob(0.3, "choosing: weight of the outlines' overlap", low=0.0, high=10.0, advanced=True)
-    edges_weight: float = _knob(0.3, "choosing: weight of edges falling on lines", low=0.0, high=10.0, advanced=True)
+    edges_weight: float = _knob(0.5, "choosing: weight of edges falling on lines", low=0.0, high=10.0, advanced=True)
     colorful_weight: float = _knob(0.4, "choosing: weight of colourfulness", low=0.0, high=10.0, advanced=True)
     sharp_weight: float = _knob(0.1, "choosing: weight of sharpness", low=0.0, high=10.0, advanced=True)
     grey_weight: float = _knob(
