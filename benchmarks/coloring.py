@@ -24,12 +24,13 @@ from benchmarks.foreground import silhouette
 from benchmarks.style_quality import leak
 from benchmarks.tables import parser, show
 from sketchcolor import Colorizer, ColorSettings, Library, read_image, save_image
-from sketchcolor.images import fit_size
+from sketchcolor.plots import contact_sheet
 from sketchcolor.records import Image, Mask, Result
 from sketchcolor.regions.placement import place
 from sketchcolor.regions.underpainting import sample
 
 INKED = 0.3  # from this ink on, a pixel is on the line
+SHOWN = 5  # pictures of a twin on the sheet
 
 
 def similarity(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[Any]:
@@ -79,7 +80,7 @@ def twins(options: Any) -> None:
         library = Library.open(scratch.name)
     scores: dict[str, list[tuple[float, float, float]]] = {}
     found: list[float] = []
-    sheet: list[Image] = []
+    sheet: list[tuple[str, Any]] = []
     for name in names[: options.count]:
         line, color = (read_image(options.lineart / kind / name) for kind in ("line", "color"))
         matrix = similarity(line.shape[:2], rng)
@@ -106,8 +107,9 @@ def twins(options: Any) -> None:
             scores.setdefault(kind, []).append((*difference(lined, truth, inside), across))
         if library is not None:
             found.append(float(Path(library.search(query, 1)[0].path).name == name))
-        if len(sheet) < 24:
-            sheet.append(tiles(query, color, truth, result.preview, result.image))
+        if len(sheet) < 24 * SHOWN:
+            pictures = {"query": query, "reference": color, "truth": truth, "preview": result.preview}
+            sheet += [*pictures.items(), ("final", result.image)]
     rows = [
         {
             "method": kind,
@@ -122,25 +124,8 @@ def twins(options: Any) -> None:
     if found:
         show("twin found first", [{"share": float(np.mean(found)), "pictures": len(names)}], options.out)
     if options.sheet:
-        save_sheet(options.sheet, sheet)
+        save_image(options.sheet, contact_sheet(sheet, 2 * SHOWN, side=128))
     scratch.cleanup()
-
-
-def tiles(*pictures: Any) -> Image:
-    """Pictures beside each other, each on a square of 128 px."""
-    row = []
-    for picture in pictures:
-        size = fit_size(picture.shape[0], picture.shape[1], 128)
-        square = np.full((128, 128, 3), 255, np.uint8)
-        square[: size[0], : size[1]] = cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA)
-        row.append(square)
-    return np.hstack(row)
-
-
-def save_sheet(path: Path, rows: list[Image]) -> None:
-    """Rows of tiles in two columns."""
-    half = len(rows) // 2
-    save_image(path, np.hstack([np.vstack(rows[:half]), np.vstack(rows[half : 2 * half])]))
 
 
 def sketches(options: Any) -> None:
@@ -148,7 +133,7 @@ def sketches(options: Any) -> None:
     random.Random(0).shuffle(paths)
     colorizer = Colorizer(settings=ColorSettings(size=512, quality=options.quality))
     rows = []
-    sheet: list[Image] = []
+    sheet: list[tuple[str, Any]] = []
     for path in paths[: options.count]:
         photo = options.sketchy / "photo" / path.parent.name / (path.stem.rsplit("-", 1)[0] + ".jpg")
         result = colorizer.color(path, photo)
@@ -171,9 +156,10 @@ def sketches(options: Any) -> None:
         reference[~result.reference_mask] //= 3
         page = read_image(path, drawing=True).copy()
         page[cv2.resize(mask.astype(np.uint8), page.shape[1::-1]) == 0] //= 2
-        sheet.append(tiles(page, reference, result.preview, result.image))
+        pictures = (page, reference, result.preview, result.image)
+        sheet += zip((path.parent.name, "reference", "preview", "result"), pictures, strict=True)
     if options.sheet:
-        save_sheet(options.sheet.with_stem(options.sheet.stem + "-sketchy"), sheet)
+        save_image(options.sheet.with_stem(options.sheet.stem + "-sketchy"), contact_sheet(sheet, 8, side=128))
     means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
     show(f"Sketchy: {len(rows)} drawings with their own photo, 512 px, means", [means], options.out)
 

@@ -165,20 +165,27 @@ class Library:
         if helped:
             first = _nearest(index, queries, NEIGHBOURS)
             vectors = self.store.vectors_of(list(first))
-            queries = expand(queries, np.array([first[n][0] for n in vectors]), np.array(list(vectors.values())))
+            if vectors:  # another process may have removed them
+                queries = expand(queries, np.array([first[n][0] for n in vectors]), np.array(list(vectors.values())))
         best = _nearest(index, queries, max(k, SPREAD_OVER) if helped else k)
-        order = sorted(best, key=lambda number: (-best[number][0], number))
-        scores = {number: best[number][0] for number in order}
+        scores = {number: score for number, (score, _) in best.items()}
         if helped:
-            vectors = self.store.vectors_of(order[:SPREAD_OVER])
-            near = [number for number in order[:SPREAD_OVER] if number in vectors]
-            reached = spread(np.array([scores[n] for n in near]), np.array([vectors[n] for n in near]))
-            scores = {number: score / 2 for number, score in scores.items()}
-            scores.update(zip(near, reached.tolist(), strict=True))
-            order.sort(key=lambda number: (-scores[number], number))
-        paths = self.store.paths(order[:k])
-        found = [(paths[n], scores[n], best[n][1]) for n in order[:k] if n in paths]
+            scores = self._spread(scores)
+        order = sorted(scores, key=lambda number: (-scores[number], number))[:k]
+        paths = self.store.paths(order)
+        found = [(paths[n], scores[n], best[n][1]) for n in order if n in paths]
         return [Hit(path, float(score), rank, mirrored) for rank, (path, score, mirrored) in enumerate(found, 1)]
+
+    def _spread(self, scores: dict[int, float]) -> dict[int, float]:
+        """Scores by id, spread among the nearest; those further off keep their order behind them."""
+        order = sorted(scores, key=lambda number: (-scores[number], number))[:SPREAD_OVER]
+        vectors = self.store.vectors_of(order)
+        near = [number for number in order if number in vectors]
+        found = {number: score / 2 for number, score in scores.items()}
+        if near:
+            reached = spread(np.array([scores[n] for n in near]), np.array([vectors[n] for n in near]))
+            found.update(zip(near, reached.tolist(), strict=True))
+        return found
 
     def _current(self) -> Any:
         revision = self.store.revision
