@@ -10,6 +10,7 @@ import numpy as np
 from sketchcolor.errors import ImageError
 from sketchcolor.images import check_image
 from sketchcolor.records import Field, Image
+from sketchcolor.remembering import remembered
 
 # Ink fainter than this share of the paper's brightness is taken for paper grain.
 FAINTEST_INK = 0.06
@@ -34,6 +35,7 @@ class Lines:
     from_photo: bool
 
 
+@remembered(64)
 def find_lines(image: Image) -> Lines:
     """Lines of a drawing, scan, phone photo of paper, light-on-dark or flattened transparent drawing.
 

@@ -22,7 +22,7 @@ PUBLIC = {
     "read_image", "save_image", "SketchColorError",
 }  # fmt: skip
 LEVELS = [
-    {"errors", "records", "settings"},
+    {"errors", "records", "remembering", "settings"},
     {"files", "images", "lines", "weights", "devices"},
     {"retrieval", "regions", "style"},
     {"choosing", "repainting", "pipeline", "plots", "styling"},

@@ -18,6 +18,7 @@ from sketchcolor.records import Progress, Result
 from sketchcolor.retrieval.library import Library
 from sketchcolor.settings import ColorSettings, StyleSettings
 from sketchcolor.studio import Session, Studio
+from sketchcolor.studio.bench import Bench
 from sketchcolor.studio.streams import streamed
 from sketchcolor.ui.controls import all_controls, painted, rgb_of, settings_from, spoken
 from sketchcolor.ui.pad import given, shown
@@ -90,7 +91,7 @@ def test_a_glance_before_anybody_asks(studio):
     studio.take_reference(session, photo_of_disc(color=(240, 20, 20)), "red")
     seen = studio.glance(session, "lib", ColorSettings(size=96))
     assert seen.shape == (128, 128, 3) and seen[64, 64, 0] > 150 and session.result is None
-    with studio._device:
+    with studio.bench.job():
         assert studio.glance(session, "lib", QUICK) is None  # the device has work
     result = last(studio.color(session, "lib", QUICK))
     assert (seen == result.image).all()
@@ -104,6 +105,56 @@ def test_a_glance_before_anybody_asks(studio):
     studio.take_sketch(session, draw_disc(128, (50, 60)))
     studio.shelf.colorizer = lambda library: Slow()
     assert studio.glance(session, "lib", QUICK) is None  # the visitor draws on meanwhile
+
+
+def test_the_other_candidates_are_looked_at_ahead(studio, monkeypatch):
+    session = studio.session("a")
+    studio.take_sketch(session, draw_disc())
+    for _ in studio.candidates(session, "lib", ColorSettings()):
+        pass
+    looked = []
+    colorizer = studio.shelf.colorizer("lib")
+    monkeypatch.setattr(studio.shelf, "colorizer", lambda library: colorizer)
+    monkeypatch.setattr(colorizer, "color", lambda sketch, path, **more: looked.append((path, more)))
+    studio.foresee(session, "lib", ColorSettings()).join()
+    assert [path for path, _ in looked] == [hit.path for hit in session.hits] and len(looked) > 1
+    assert all(more["settings"].quality == "preview" for _, more in looked)
+    looked.clear()
+    with studio.bench.job():
+        studio.foresee(session, "lib", ColorSettings()).join()
+    assert not looked  # the device has work
+
+    def draw_on(sketch, path, **more):
+        looked.append(path)
+        studio.take_sketch(session, draw_disc(128, (50, 60)))
+
+    monkeypatch.setattr(colorizer, "color", draw_on)
+    studio.foresee(session, "lib", ColorSettings()).join()
+    assert len(looked) == 1  # the visitor has gone on
+
+
+def test_work_done_ahead_makes_way():
+    bench = Bench()
+    began, ended, order = threading.Event(), threading.Event(), []
+
+    def asked_for():
+        began.wait(10)
+        with bench.job():
+            order.append("job")
+        ended.set()
+
+    threading.Thread(target=asked_for).start()
+    with bench.spare() as free:
+        assert free
+        bench.make_way()  # nobody waits
+        with bench.spare() as second:
+            assert not second
+        began.set()
+        for _ in range(2000):
+            bench.make_way()
+            time.sleep(0.005)
+        order.append("spare went on")
+    assert ended.wait(10) and order == ["job"]
 
 
 def test_corrections_change_the_picture(studio):

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sketchcolor.records import Field, Mask
+from sketchcolor.remembering import remembered
 
 SIDE = 72
 RADIUS = 3
@@ -23,6 +24,7 @@ MOST_SOURCES = 4000
 FAR_ROW, FAR_COLUMN = 90.0, 30.0
 
 
+@remembered(64)
 def complete(image: Field, known: Mask) -> Field:
     """Fill the pixels where `known` is False; image float32 (H, W, 3) in 0-255 in and out.
 

@@ -6,6 +6,7 @@ a drawing, edges in a photo.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from sketchcolor.images import fit_size
 from sketchcolor.records import Field, Image, Labels, Mask
 from sketchcolor.regions.classical import Foreground, around_strokes, sketch_by_closing, sketch_hints
 from sketchcolor.regions.placement import believable
+from sketchcolor.remembering import remembered
 
 if TYPE_CHECKING:
     from torch import nn
@@ -77,6 +79,7 @@ def _probability(kind: str, planes: Field) -> Field:
     return answer[0, 0].numpy()
 
 
+@remembered(64)
 def photo_foreground(image: Image, *, quick: bool = False) -> Foreground:
     """Figure of a photo, RGB uint8 (H, W, 3): network, then a guided filter (He et al. 2010) along the edges.
 
@@ -141,14 +144,31 @@ def guided_filter(guide: Field, values: Field, radius: int, smoothness: float) -
 
     mu, average = mean(guide), mean(values)
     joint = mean(guide * values[..., None]) - mu * average[..., None]
-    pairs = [(i, j) for i in range(3) for j in range(i, 3)]
-    cov = np.empty((*values.shape, 3, 3), np.float32)
-    for i, j in pairs:
-        cov[..., i, j] = cov[..., j, i] = mean(guide[..., i] * guide[..., j]) - mu[..., i] * mu[..., j]
-    cov += smoothness * np.eye(3, dtype=np.float32)
-    slope = np.linalg.solve(cov, joint[..., None])[..., 0]
-    offset = average - (slope * mu).sum(-1)
-    return np.asarray((mean(slope) * guide).sum(-1) + mean(offset))
+    r, g, b = cv2.split(guide)
+    mu_r, mu_g, mu_b = cv2.split(mu)
+    slope = _solved(
+        (mean(r * r) - mu_r * mu_r + smoothness, mean(r * g) - mu_r * mu_g, mean(r * b) - mu_r * mu_b),
+        (mean(g * g) - mu_g * mu_g + smoothness, mean(g * b) - mu_g * mu_b, mean(b * b) - mu_b * mu_b + smoothness),
+        cv2.split(joint),
+    )
+    offset = average - slope[0] * mu_r - slope[1] * mu_g - slope[2] * mu_b
+    found = mean(slope[0]) * r + mean(slope[1]) * g + mean(slope[2]) * b + mean(offset)
+    return np.asarray(found)
+
+
+def _solved(first: Sequence[Field], rest: Sequence[Field], right: Sequence[Field]) -> tuple[Field, Field, Field]:
+    """x of A x = right at each place, A symmetric with rows (first), (., rest[0], rest[1]), (., ., rest[2]).
+
+    By A = L D L^T, all places at once; a general solver goes through them one by one.
+    """
+    l10, l20 = first[1] / first[0], first[2] / first[0]
+    d1 = rest[0] - l10 * first[1]
+    l21 = (rest[1] - l20 * first[1]) / d1
+    d2 = rest[2] - l20 * first[2] - l21 * l21 * d1
+    y1 = right[1] - l10 * right[0]
+    z = (right[2] - l20 * right[0] - l21 * y1) / d2
+    y = y1 / d1 - l21 * z
+    return right[0] / first[0] - l10 * y - l20 * z, y, z
 
 
 def _without_specks(mask: Mask) -> Mask:
@@ -166,6 +186,7 @@ def _without_specks(mask: Mask) -> Mask:
     return np.asarray(kept | holes[labels])
 
 
+@remembered(16)
 def sketch_foreground(ink: Field, width: float) -> Foreground:
     """Figure of a line drawing; ink float32 (H, W) in [0, 1], width of the strokes in pixels.
 

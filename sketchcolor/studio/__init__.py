@@ -23,6 +23,7 @@ from sketchcolor.errors import ImageError, SketchColorError
 from sketchcolor.lines import find_lines
 from sketchcolor.records import Image, Overrides, Progress, Result
 from sketchcolor.settings import ColorSettings, StyleSettings
+from sketchcolor.studio.bench import Bench
 from sketchcolor.studio.corrections import Corrections
 from sketchcolor.studio.session import Session
 from sketchcolor.studio.shelf import Shelf
@@ -57,7 +58,7 @@ class Studio(Corrections):
         self.shelf = Shelf(library, device, folders=folders)
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
-        self._device = threading.Lock()  # held by the one job that computes
+        self.bench = Bench()
 
     def session(self, key: str | None) -> Session:
         """The session of a visitor; those long unseen are forgotten."""
@@ -83,14 +84,16 @@ class Studio(Corrections):
 
     def warm(self) -> None:
         """Open the first library and run the networks once, so that the first picture comes as fast as the next."""
-        page = np.full((96, 96, 3), 255, np.uint8)
-        cv2.circle(page, (48, 48), 30, (0, 0, 0), 3)
+        side = ColorSettings.size
+        page = np.full((side, side, 3), 255, np.uint8)
+        cv2.circle(page, (side // 2, side // 2), side // 3, (0, 0, 0), 3)
         session = Session(sketch=page)
         with contextlib.suppress(SketchColorError):
             for _ in self.candidates(session, self.shelf.first, ColorSettings()):
                 pass
-            for _ in self.color(session, self.shelf.first, ColorSettings(size=96)):
-                pass
+            for settings in (ColorSettings(quality="preview"), ColorSettings(size=96)):
+                for _ in self.color(session, self.shelf.first, settings):
+                    pass
 
     # --- the way from a sketch to a picture
 
@@ -174,14 +177,34 @@ class Studio(Corrections):
         sketch, reference, overrides = session.sketch, session.reference, session.overrides
         if sketch is None or reference is None or session.result is not None:
             return None
-        if not self._device.acquire(blocking=False):
-            return None
-        try:
-            quick = dataclasses.replace(settings, quality="preview")
-            found = self.shelf.colorizer(library).color(sketch, reference, settings=quick, overrides=overrides)
-        finally:
-            self._device.release()
-        return found.image if session.sketch is sketch and session.reference is reference else None
+        quick = dataclasses.replace(settings, quality="preview")
+        with self.bench.spare() as free:
+            if free:
+                found = self.shelf.colorizer(library).color(
+                    sketch, reference, settings=quick, overrides=overrides, progress=self.bench.make_way
+                )
+                if session.sketch is sketch and session.reference is reference:
+                    return found.image
+        return None
+
+    def foresee(self, session: Session, library: str, settings: ColorSettings) -> threading.Thread:
+        """Look at the other candidates too, in a thread of its own: what is found in a picture is remembered.
+
+        So a click on one of them shows its preview sooner. Ends where the device has work or the visitor goes on.
+        """
+        sketch, hits = session.sketch, session.hits
+        quick = dataclasses.replace(settings, quality="preview")
+
+        def look() -> None:
+            for hit in hits:
+                with self.bench.spare() as free, contextlib.suppress(SketchColorError):
+                    if not free or sketch is None or session.sketch is not sketch or session.hits is not hits:
+                        return
+                    self.shelf.colorizer(library).color(sketch, hit.path, settings=quick, progress=self.bench.make_way)
+
+        thread = threading.Thread(target=look, daemon=True)
+        thread.start()
+        return thread
 
     def color(self, session: Session, library: str, settings: ColorSettings) -> Iterator[Progress | Result]:
         """Colour the session's sketch: progress with pictures, then the result. Raises SketchColorError."""
@@ -192,7 +215,7 @@ class Studio(Corrections):
         sketch, reference, overrides, previous = session.sketch, session.reference, session.overrides, session.result
 
         def work(progress: Callable[[Progress], bool | None]) -> Result:
-            with self._device:
+            with self.bench.job():
                 return colorizer.color(
                     sketch, reference, progress=progress, settings=settings, overrides=overrides, previous=previous
                 )
@@ -207,7 +230,7 @@ class Studio(Corrections):
         session.stop = threading.Event()
 
         def work(progress: Callable[[Progress], bool | None]) -> Result:
-            with self._device:
+            with self.bench.job():
                 return stylize(settings=settings, progress=progress, device=self.device, **inputs)
 
         yield from streamed(work, session.stop)

@@ -95,9 +95,11 @@ def tab(studio: Studio) -> Any:
             line = "  \n".join(["**Colour** paints with the starred one; or click another.", *notes])
             yield ink_page, found, line, gr.skip()
             ink_page = gr.skip()
-        preview = studio.glance(session, library, settings_from(ColorSettings, names, values))
+        settings = settings_from(ColorSettings, names, values)
+        preview = studio.glance(session, library, settings)
         if preview is not None:
             yield gr.skip(), gr.skip(), gr.skip(), session.before_and_after(preview, exact=False)
+        studio.foresee(session, library, settings)
 
     def take_example(library: str, request: gr.Request, event: gr.SelectData, *values: Any) -> Iterator[Any]:
         page = images.read_image(_example_files()[int(event.index)], drawing=True)
