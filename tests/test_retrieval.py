@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from conftest import ROOT, draw_disc, photo_of_disc
@@ -17,7 +18,7 @@ from sketchcolor.errors import ImageError, LibraryError
 from sketchcolor.images import save_image
 from sketchcolor.retrieval import build, indexes, ranking
 from sketchcolor.retrieval import library as library_module
-from sketchcolor.retrieval.embedding import LineDescriptor, crop_to_lines, default_embedding
+from sketchcolor.retrieval.embedding import LineDescriptor, completed, crop_to_lines, default_embedding
 from sketchcolor.retrieval.library import Library
 from sketchcolor.retrieval.store import INDEX, TABLE, Row, Store
 
@@ -49,6 +50,34 @@ def test_the_place_and_size_of_a_drawing_hardly_matter():
 
 def test_crop_of_an_empty_page_is_empty():
     assert crop_to_lines(np.zeros((40, 50), np.float32), 32).sum() == 0
+
+
+def face(half=None):
+    """A round face with eyes, a mouth and one thing on its left cheek only; of `half`, that side alone."""
+    page = np.zeros((200, 240), np.uint8)
+    for x, y, r in ((120, 100, 80), (90, 80, 10), (150, 80, 10), (80, 120, 6)):
+        cv2.circle(page, (x, y), r, 255, 3)
+    cv2.ellipse(page, (120, 125), (30, 20), 0, 20, 160, 255, 3)
+    ink = page.astype(np.float32) / 255
+    if half == "left":
+        ink[:, 121:] = 0
+    if half == "right":
+        ink[:, :120] = 0
+    return ink
+
+
+@pytest.mark.parametrize("half", ["left", "right"])
+def test_half_a_drawing_is_completed_by_its_mirror_image(half):
+    whole = completed(face(half))
+    assert whole.shape[1] == pytest.approx(164, abs=4) and np.abs(whole - whole[:, ::-1]).max() == 0
+    assert whole.sum() == pytest.approx(2 * face(half).sum(), rel=0.01)
+
+
+def test_other_drawings_are_not_completed():
+    strip = face()
+    strip[:, :80], strip[:, 160:] = 0, 0  # cut off on both sides
+    for ink in (face(), strip, np.zeros((20, 30), np.float32)):
+        assert (completed(ink) == ink).all()
 
 
 def test_build_finds_all_and_search_ranks_them(library, pictures):

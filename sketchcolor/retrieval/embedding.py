@@ -21,6 +21,9 @@ THINNEST, USUAL, THICKEST = 1.6, 2.2, 3.0
 SOFTNESS = 0.5
 # The drawing as other hands might have done it: (width, height, slant) of the page; the mean of all is asked with.
 HANDS = ((1.0, 1.0, 0.0), (1.035, 0.9, 0.0), (0.95, 0.95, 0.14), (0.95, 0.95, -0.14))
+# A stroke that is cut across is no longer than so many stroke widths there; strokes of one cut lie apart by this share of
+# the drawing's height.
+CROSSING, CUT_SPREAD = 2.5, 0.3
 Vectors = NDArray[np.float32]
 """float32 (N, D), rows of unit length."""
 
@@ -117,6 +120,32 @@ def even_strokes(ink: Field, side: int) -> Field:
     return np.asarray(cv2.GaussianBlur(ink, (0, 0), max(0.3, SOFTNESS / scale)))
 
 
+def completed(ink: Field) -> Field:
+    """A drawing that ends as if cut off on its left or right, with its mirror image there; ink float32 (H, W).
+
+    Most things are alike on both sides; half of one is found far better so (models/retrieval.md). A drawing is cut off
+    where several strokes, far enough apart, end at the same column. Any other one comes back as it is.
+    """
+    rows, columns = np.flatnonzero(ink.max(axis=1) > 0.3), np.flatnonzero(ink.max(axis=0) > 0.3)
+    if not len(rows):
+        return ink
+    drawn = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    width = stroke_width(ink)
+    left, right = (_is_cut(strip.max(axis=1) > 0.4, width) for strip in (drawn[:, :2], drawn[:, -2:]))
+    if left == right:
+        return ink
+    other = drawn[:, ::-1]
+    return np.ascontiguousarray(np.hstack([other, drawn] if left else [drawn, other]))
+
+
+def _is_cut(edge: NDArray[np.bool_], width: float) -> bool:
+    """Whether strokes (True) are cut across here, rather than the outline's utmost place touched."""
+    changes = np.diff(np.concatenate([[0], edge.astype(np.int8), [0]]))
+    begins, ends = np.flatnonzero(changes == 1), np.flatnonzero(changes == -1)
+    across = ends - begins < CROSSING * width
+    return bool(across.sum() >= 2 and ends[-1] - begins[0] >= CUT_SPREAD * len(edge))
+
+
 def edge_map(image: Image, *, longest: int = 192) -> Field:
     """Lines that a person might draw of a photo: Canny edges (Canny 1986) at an automatic threshold; float32."""
     scale = min(1.0, longest / max(image.shape[:2]))
@@ -181,7 +210,7 @@ class TwoTowerEmbedding:
 
     def sketch(self, ink: Field) -> Vectors:
         """See `Embedding.sketch`."""
-        page = sketch_page(even_strokes(ink, self.side), self.side)
+        page = sketch_page(even_strokes(completed(ink), self.side), self.side)
         pages = [_as_by(hand, page) for hand in HANDS]
         found = self._run(self.network.sketch, [*pages, *(np.ascontiguousarray(p[:, ::-1]) for p in pages)])
         middle = found.reshape(2, len(HANDS), -1).mean(axis=1)
