@@ -97,6 +97,24 @@ def test_bfloat16_features_are_those_of_float32_but_for_rounding():
         assert float((rounded.second - exact.second).norm() / exact.second.norm()) < 0.05
 
 
+@pytest.mark.parametrize("regions", [1, 3])
+def test_statistics_of_rounded_features_are_exact_but_for_the_products_rounding(regions):
+    torch.manual_seed(4)
+    rows = torch.arange(47) * regions // 47
+    masks = torch.stack([(rows == r).float()[:, None].expand(47, 61) for r in range(regions)])
+    values = torch.rand(1, 24, 47, 61).bfloat16()  # more pixels than BUNCH, and not a multiple of it
+    pull = torch.randn(24, 24)
+    found = []
+    for kind in (torch.float32, torch.bfloat16):
+        features = values.to(kind).requires_grad_(True)
+        made = statistics(features, index_regions(masks, (47, 61)))
+        (made.mean.sum() + (made.second * (pull + pull.T)).sum()).backward()
+        found.append((made.mean.detach(), made.second.detach(), features.grad.float()))
+    # Covariances of channels that have nothing to do with each other are what is left of far larger products.
+    for (exact, rounded), most in zip(zip(*found, strict=True), (1e-5, 2e-2, 1e-2), strict=True):
+        assert float((rounded - exact).norm() / exact.norm()) < most
+
+
 @pytest.mark.parametrize("quick", [True, False])
 def test_automatic_precision_follows_the_processor(quick, monkeypatch):
     monkeypatch.setattr("sketchcolor.style.backbones.bfloat16_is_quick", lambda device: quick)

@@ -106,6 +106,19 @@ def test_losses_by_hand():
     assert float(losses.box_penalty(torch.tensor([[[[-1.0, 0.5], [1.5, 1.0]]]]))) == pytest.approx(1.25 / 4)
 
 
+@pytest.mark.parametrize("size", [(5, 4), (1, 6), (3, 1)])
+def test_total_variation_knows_its_own_gradient(size):
+    image = torch.rand(1, 3, *size, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(losses.total_variation, image)
+    expected = 0.0
+    for dim in (2, 3):
+        change = image.detach().diff(dim=dim)
+        if change.numel():
+            grey = change.mean(dim=1, keepdim=True)
+            expected += 3 * grey.square().mean() + losses.CHROMA_WEIGHT * (change - grey).square().mean()
+    assert float(losses.total_variation(image).detach()) == pytest.approx(float(expected))
+
+
 def test_compact_encoder_folds_its_batch_normalisation_exactly():
     torch.manual_seed(3)
     network = CompactEncoder(batch_norm=True)

@@ -21,8 +21,8 @@ THINNEST, USUAL, THICKEST = 1.6, 2.2, 3.0
 SOFTNESS = 0.5
 # The drawing as other hands might have done it: (width, height, slant) of the page; the mean of all is asked with.
 HANDS = ((1.0, 1.0, 0.0), (1.035, 0.9, 0.0), (0.95, 0.95, 0.14), (0.95, 0.95, -0.14))
-# A stroke that is cut across is no longer than so many stroke widths there; strokes of one cut lie apart by this share of
-# the drawing's height.
+# A stroke that is cut across is no longer than so many stroke widths there; strokes of one cut lie apart by this share
+# of the drawing's height.
 CROSSING, CUT_SPREAD = 2.5, 0.3
 Vectors = NDArray[np.float32]
 """float32 (N, D), rows of unit length."""

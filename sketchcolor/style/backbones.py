@@ -86,7 +86,7 @@ class FilterBank(nn.Module):
     def forward(self, image: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         """As `Backbone`, without mean and variance taken off."""
         found = {}
-        x = image.to(self.bank.dtype)
+        x = image.to(self.bank.dtype, memory_format=torch.channels_last)
         for scale in range(1, self.scales + 1):
             if scale > 1:
                 x = F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
@@ -201,9 +201,9 @@ def _load(
         network = CompactEncoder()
         if not random:
             _fill(network, load_file(weights) if weights else load_shipped("compact"), str(weights or name))
-        style = ("relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu5_1")
+        style = ("relu2_1", "relu3_3", "relu4_1", "relu5_1")
         return Backbone(
-            name, layer_names(), style, ("relu4_2",), 1, _frozen(network, device, kind), 96,
+            name, layer_names(), style, ("relu4_1",), 1, _frozen(network, device, kind), 96,
             spare=partial(network, spare=True),
         )  # fmt: skip
     if name not in _RECIPES:
@@ -232,7 +232,7 @@ def _extract(network: nn.Module, recipe: _Recipe, device: str, kind: torch.dtype
             made[key] = _frozen(graph, device, kind)
             if spare:
                 made[key] = recomputing(graph, image.new_zeros(1, 3, *(2 * [2 * recipe.minimum_side])).to(kind))
-        return dict(made[key](normalised(image).to(kind)))
+        return dict(made[key](normalised(image, kind)))
 
     return extract
 

@@ -3,15 +3,15 @@
 Made for the sake of optimising pixels: five stages at strides 1, 2, 4, 8, 16 whose first stage sees every pixel;
 average pooling before each halving, since max pooling passes the gradient to single pixels (Gatys et al. 2016, section
 2); reflection padding, so that the border does not darken; no batch statistics at run time (batch normalisation is used
-in training and folded into the convolutions for release). Stages 1 to 3 are plain 3x3 convolutions (as Simonyan &
-Zisserman 2015); stages 4 and 5 are fire modules (Iandola et al. 2016), cheap at many channels, that can be started from
-a trained SqueezeNet: what a small network learns worst from a few thousand pictures is what lies deep. Between the two
-lies a bridge with a small hidden layer.
+in training and folded into the convolutions for release). The stem, a 3x3 convolution or two at each of the first three
+strides (as Simonyan & Zisserman 2015), is small, for there are many pixels. Behind it lie fire modules (Iandola et al.
+2016), cheap at many channels, that can be started from a trained SqueezeNet: what a small network learns worst from a
+few thousand pictures is what lies deep.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -19,29 +19,41 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from sketchcolor.style.recomputing import STAGES, recomputed
+from sketchcolor.style.recomputing import recomputed
 
-WIDTHS = (16, 32, 64)
-DEPTHS = (2, 2, 2)
-BRIDGE = 256
-HIDDEN = 48  # channels of the bridge's hidden layer
-# Squeezed and expanded (half 1x1, half 3x3) channels of each fire module of stages 4 and 5.
-FIRES = (((32, 256), (48, 384), (48, 384), (64, 512)), ((64, 512),))
+# Layers at strides 1, 2, 4, 8, 16: the channels of a 3x3 convolution, or the squeezed and expanded channels of a fire
+# module.
+STAGES: tuple[tuple[int | tuple[int, int], ...], ...] = (
+    (16,),
+    (48,),
+    (96, (16, 128), (16, 128), (32, 256)),
+    ((32, 256), (48, 384), (48, 384), (64, 512)),
+    ((64, 512),),
+)
+# Stages before which the root of the mean square is taken: nearer to the largest value, which these fire modules know
+# from their teacher, and smooth like a mean (Henaff & Simoncelli 2016, section 2.1).
+L2_STAGES = (4, 5)
+SMALL = 1e-6
+RECOMPUTED = 3  # stages that are computed again where memory is short
 MINIMUM_SIDE = 16
 # ImageNet's channel statistics, the same that the teacher was trained with.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
-def normalised(image: Tensor) -> Tensor:
-    """RGB in [0, 1] with ImageNet's mean taken off and divided by its deviation, as the networks were trained."""
-    return (image - image.new_tensor(MEAN).view(1, 3, 1, 1)) / image.new_tensor(STD).view(1, 3, 1, 1)
+def normalised(image: Tensor, kind: torch.dtype) -> Tensor:
+    """RGB in [0, 1] with ImageNet's mean taken off and divided by its deviation, as the networks were trained.
+
+    Given back in the type `kind` and channels last, which convolutions are quickest with; pixels are in plain order,
+    which is quicker for all that is done with them.
+    """
+    centred = image - image.new_tensor(MEAN).view(1, 3, 1, 1)
+    return (centred / image.new_tensor(STD).view(1, 3, 1, 1)).to(kind, memory_format=torch.channels_last)
 
 
 def layer_names() -> tuple[str, ...]:
     """Names of all layers in order: `relu<stage>_<layer>`."""
-    plain = [f"relu{s}_{n}" for s, depth in enumerate(DEPTHS, 1) for n in range(1, depth + 1)]
-    return (*plain, "relu4_1", *(f"relu4_{n}" for n in range(2, 2 + len(FIRES[0]))), "relu5_1")
+    return tuple(f"relu{stage}_{n}" for stage, layers in enumerate(STAGES, 1) for n in range(1, len(layers) + 1))
 
 
 def _padded(x: Tensor) -> Tensor:
@@ -64,21 +76,6 @@ class Fire(nn.Module):
         return F.relu(torch.cat([self.expand1x1(x), self.expand3x3(_padded(x))], 1))
 
 
-class Bridge(nn.Module):
-    """(B, C, h, w) -> (B, BRIDGE, h, w): a 1x1 convolution, and a 3x3 one of what a hidden 1x1 layer makes of it."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.direct = nn.Conv2d(channels, BRIDGE, 1)
-        self.hidden = nn.Conv2d(channels, HIDDEN, 1)
-        self.wide = nn.Conv2d(HIDDEN, BRIDGE, 3, bias=False)
-        nn.init.zeros_(self.wide.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
-        return F.relu(self.direct(x) + self.wide(_padded(F.relu(self.hidden(x)))))
-
-
 class CompactEncoder(nn.Module):
     """(B, 3, H, W) RGB in [0, 1] -> {layer name: (B, C, ceil(H / s), ceil(W / s))} for the named layers.
 
@@ -87,71 +84,65 @@ class CompactEncoder(nn.Module):
 
     def __init__(self, *, batch_norm: bool = False) -> None:
         super().__init__()
-        self.convs = nn.ModuleDict()
-        self.norms = nn.ModuleDict()
+        self.convs, self.norms, self.fires = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         channels = 3
-        for stage, (width, depth) in enumerate(zip(WIDTHS, DEPTHS, strict=True), 1):
-            for position in range(1, depth + 1):
-                conv = nn.Conv2d(channels, width, 3, bias=not batch_norm)
-                nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        for stage, layers in enumerate(STAGES, 1):
+            for position, layer in enumerate(layers, 1):
                 name = f"{stage}_{position}"
+                if isinstance(layer, tuple):
+                    self.fires[name] = Fire(channels, *layer)
+                    channels = layer[1]
+                    continue
+                conv = nn.Conv2d(channels, layer, 3, bias=not batch_norm)
+                nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
                 self.convs[name] = conv
                 if batch_norm:
-                    self.norms[name] = nn.BatchNorm2d(width, momentum=0.02)
-                channels = width
-        self.bridge = Bridge(channels)
-        channels = BRIDGE
-        self.fires = nn.ModuleDict()
-        for stage, fires in enumerate(FIRES, 4):
-            for position, (squeezed, expanded) in enumerate(fires, 2 if stage == 4 else 1):
-                self.fires[f"{stage}_{position}"] = Fire(channels, squeezed, expanded)
-                channels = expanded
+                    self.norms[name] = nn.BatchNorm2d(layer, momentum=0.02)
+                channels = layer
 
-    def _stage(self, stage: int, x: Tensor) -> tuple[Tensor, ...]:
-        """The layers of one stage of the stem."""
-        if stage > 1:
+    def _layer(self, name: str, x: Tensor) -> Tensor:
+        if name in self.fires:
+            made: Tensor = self.fires[name](x)
+            return made
+        x = self.convs[name](_padded(x))
+        return F.relu(self.norms[name](x) if self.norms else x)
+
+    def _stage(self, stage: int, depth: int, x: Tensor) -> tuple[Tensor, ...]:
+        """The first `depth` layers of a stage, from the last layer of the stage before."""
+        if stage == 2:
             x = F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
+        elif stage > 2:  # windows as wide as the teacher's
+            squared = x.square() if stage in L2_STAGES else x
+            x = F.avg_pool2d(squared, 3, 2, 1, count_include_pad=False)
+            x = x.add(SMALL).sqrt() if stage in L2_STAGES else x
         found = []
-        for position in range(1, DEPTHS[stage - 1] + 1):
-            name = f"{stage}_{position}"
-            x = self.convs[name](_padded(x))
-            x = F.relu(self.norms[name](x) if self.norms else x)
+        for position in range(1, depth + 1):
+            x = self._layer(f"{stage}_{position}", x)
             found.append(x)
         return tuple(found)
-
-    def _all(self, x: Tensor, spare: bool) -> Iterator[tuple[str, Tensor]]:
-        for stage in range(1, len(DEPTHS) + 1):
-            make = partial(self._stage, stage)
-            found = recomputed(make, x) if spare and stage <= STAGES else make(x)
-            for position, x in enumerate(found, 1):
-                yield f"relu{stage}_{position}", x
-        x = self.bridge(F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False))
-        yield "relu4_1", x
-        for name, fire in self.fires.items():
-            if name == "5_1":  # windows as wide as the teacher's, which this fire module knows
-                x = F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)
-            x = fire(x)
-            yield f"relu{name}", x
 
     def forward(self, image: Tensor, layers: Sequence[str], spare: bool = False) -> dict[str, Tensor]:
         """Features of the named layers; the network is run no deeper than the last of them.
 
         spare: the finest features are not kept for the gradient but computed again.
         """
-        wanted = set(layers)
+        needed = layer_names()[: 1 + max(map(layer_names().index, layers))]
         found: dict[str, Tensor] = {}
-        for name, x in self._all(normalised(image).to(self.bridge.direct.weight.dtype), spare):
-            if name in wanted:
-                found[name] = x
-                if len(found) == len(wanted):
-                    break
+        x = normalised(image, next(self.parameters()).dtype)
+        for stage in range(1, len(STAGES) + 1):
+            names = [name for name in needed if name.startswith(f"relu{stage}_")]
+            if not names:
+                break
+            make = partial(self._stage, stage, len(names))
+            made = recomputed(make, x) if spare and stage <= RECOMPUTED else make(x)
+            x = made[-1]
+            found.update((name, features) for name, features in zip(names, made, strict=True) if name in layers)
         return found
 
     @torch.no_grad()
     def fold(self) -> CompactEncoder:
         """The same function without batch normalisation (running statistics folded into the weights)."""
         plain = CompactEncoder()
-        plain.bridge.load_state_dict(self.bridge.state_dict())
         plain.fires.load_state_dict(self.fires.state_dict())
         for name, conv in self.convs.items():
             target = plain.convs[name]

@@ -7,6 +7,7 @@ differ from it by a constant for each layer.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,13 +27,20 @@ def content_loss(features: Tensor, target: Tensor, trust: Tensor | None = None, 
     """
     scale = (target if whole is None else whole).float().square().mean() + SMALL
     if trust is None:
-        return F.mse_loss(features.float(), target.float()) / scale
-    return ((features.float() - target.float()).square() * trust).mean() / scale
+        return _mean_square(features - target) / scale
+    return _mean_square((features - target) * trust.sqrt().to(features.dtype)) / scale
 
 
 def gatys_content_loss(features: Tensor, target: Tensor) -> Tensor:
     """1/2 sum (F - P)^2 (Gatys et al. 2016, equation 1)."""
-    return 0.5 * (features.float() - target.float()).square().sum()
+    difference = features - target
+    return 0.5 * difference.numel() * _mean_square(difference)
+
+
+def _mean_square(values: Tensor) -> Tensor:
+    """Mean of the squares, float32. By way of the norm: its gradient is one array, and made in one go."""
+    norm: Tensor = torch.linalg.vector_norm(values, dtype=torch.float32)
+    return norm.square() / values.numel()
 
 
 def gatys_style_loss(ours: Statistics, target: Statistics, weights: Sequence[float]) -> Tensor:
@@ -76,16 +84,36 @@ CHROMA_WEIGHT = 12.0
 def total_variation(image: Tensor) -> Tensor:
     """Mean squared difference of neighbouring pixels of (1, 3, H, W), differences of colour counted more.
 
-    With the channels' mean g at each pixel: grey part g, colour part c - g (CHROMA_WEIGHT times).
+    With the channels' mean g at each pixel: grey part g (3 times), colour part c - g (CHROMA_WEIGHT times).
     """
-    grey = image.mean(dim=1, keepdim=True)
-    return 3 * _roughness(grey) + CHROMA_WEIGHT * _roughness(image - grey)
+    value: Tensor = _TotalVariation.apply(image)
+    return value
 
 
-def _roughness(image: Tensor) -> Tensor:
-    down = (image[..., 1:, :] - image[..., :-1, :]).square().mean() if image.shape[-2] > 1 else image.sum() * 0
-    across = (image[..., 1:] - image[..., :-1]).square().mean() if image.shape[-1] > 1 else image.sum() * 0
-    return down + across
+class _TotalVariation(torch.autograd.Function):
+    """See `total_variation`. It is quadratic, so that its gradient is known with it."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor) -> Tensor:
+        value, gradient = image.new_zeros(()), torch.zeros_like(image)
+        for dim in (2, 3):
+            count = image.shape[dim] - 1
+            if count < 1:
+                continue
+            change = image.narrow(dim, 1, count) - image.narrow(dim, 0, count)
+            # 3 g^2 + CHROMA_WEIGHT times the mean of (c - g)^2, which is the mean of c^2 less g^2.
+            pull = CHROMA_WEIGHT * change - (CHROMA_WEIGHT - 3) * change.mean(dim=1, keepdim=True)
+            value += (pull * change).mean()
+            pull *= 2 / change.numel()
+            gradient.narrow(dim, 1, count).add_(pull)
+            gradient.narrow(dim, 0, count).sub_(pull)
+        ctx.save_for_backward(gradient)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, grad_value: Tensor) -> Tensor:
+        (gradient,) = ctx.saved_tensors
+        return torch.mul(gradient, grad_value)
 
 
 def anchor(image: Tensor, held: Tensor) -> Tensor:

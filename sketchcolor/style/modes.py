@@ -238,7 +238,7 @@ def laplacian(
         contents=[to_tensor(level, device) for level in levels],
     )
     if checkpoint is not None and "first_pass" in checkpoint.kept:
-        kept = checkpoint.kept["first_pass"].to(device, memory_format=torch.channels_last)
+        kept = checkpoint.kept["first_pass"].to(device)
         first = Outcome(kept, (), False)
     else:
         first = transfer(job, backbone, first_settings, progress=progress, checkpoint=checkpoint)

@@ -20,11 +20,9 @@ def resize_tensor(image: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def to_tensor(image: Image, device: str = "cpu") -> Tensor:
-    """RGB uint8 (H, W, 3) -> float32 (1, 3, H, W) in [0, 1], channels last."""
-    tensor = (
-        torch.from_numpy(np.require(image, requirements=["C", "W"])).to(device).permute(2, 0, 1)[None].float() / 255
-    )
-    return tensor.contiguous(memory_format=torch.channels_last)
+    """RGB uint8 (H, W, 3) -> float32 (1, 3, H, W) in [0, 1]."""
+    tensor = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(device).permute(2, 0, 1)[None]
+    return (tensor.float() / 255).contiguous()
 
 
 def to_image(tensor: Tensor) -> Image:

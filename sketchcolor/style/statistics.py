@@ -87,12 +87,27 @@ def index_regions(masks: Tensor, size: tuple[int, int], *, pull: float = 0.5) ->
 BLOCK = 2**21
 
 
+# Products of bfloat16 are rounded to it: sums of so many pixels at a time, added up in float32, hardly are.
+BUNCH = 512
+
+
+def _products(rows: Tensor, weighted: Tensor) -> Tensor:
+    """Sum over pixels of rows (M, C) by weighted (M, C): float32 (C, C)."""
+    if rows.dtype == torch.float32:
+        return rows.T @ weighted
+    channels, whole = rows.shape[1], len(rows) // BUNCH * BUNCH
+    left, right = (x[:whole].view(-1, BUNCH, channels) for x in (rows, weighted))
+    found: Tensor = torch.bmm(left.transpose(1, 2), right).sum(0, dtype=torch.float32)
+    return found.addmm_(rows[whole:].float().T, weighted[whole:].float())
+
+
 class _RegionalMoments(torch.autograd.Function):
     """Sum of w x and of w x x^T over each region's rows, with a gradient that writes each row once.
 
     Autograd's own way through gather, split and product makes and fills several arrays of the size of the features
-    for each region; this makes one, the gradient. Features may be of any float type; sums are made in float32. The
-    gradient of the second moments must be symmetric, as that of any loss is which sees them as a matrix.
+    for each region; this makes one, the gradient. Features may be of any float type; sums are float32, products are
+    made in the features' type, and so is the gradient. The gradient of the second moments must be symmetric, as that
+    of any loss is which sees them as a matrix.
     """
 
     @staticmethod
@@ -102,24 +117,27 @@ class _RegionalMoments(torch.autograd.Function):
         channels = flat.shape[1]
         mean, second = weight.new_zeros(len(lengths), channels), weight.new_zeros(len(lengths), channels, channels)
         for region, where, w in _blocks(channels, weight, lengths):
-            rows = (flat[where] if index is None else flat.index_select(0, index[where])).float()
-            weighted = w * rows
-            mean[region] += weighted.sum(dim=0)
-            second[region].addmm_(rows.T, weighted)
+            most = w.max()  # most pixels weigh as much: they count exactly 1 in any type
+            rows = flat[where] if index is None else flat.index_select(0, index[where])
+            weighted = rows if index is None else rows * (w / most).to(rows.dtype)
+            mean[region] += most * weighted.sum(0, dtype=torch.float32)
+            second[region] += most * _products(rows, weighted)
         return mean, second
 
     @staticmethod
     def backward(ctx: Any, grad_mean: Tensor, grad_second: Tensor) -> Any:
         flat, weight, *rest = ctx.saved_tensors
-        index = rest[0] if rest else None
-        grad = torch.empty_like(flat) if index is None else torch.zeros_like(flat)
+        kind = flat.dtype
+        if not rest:  # one region, all pixels alike
+            same = weight[0]
+            grad = torch.addmm((same * grad_mean[0]).to(kind), flat, (2 * same * grad_second[0]).to(kind))
+            return grad, None, None, None
+        (index,) = rest
+        grad = torch.zeros_like(flat)
         for region, where, w in _blocks(flat.shape[1], weight, ctx.lengths):
-            if index is None:
-                grad[where] = torch.addmm(grad_mean[region], flat[where].float(), grad_second[region], alpha=2).mul_(w)
-            else:
-                rows = flat.index_select(0, index[where]).float()
-                own = torch.addmm(grad_mean[region], rows, grad_second[region], alpha=2).mul_(w)
-                grad.index_add_(0, index[where], own.to(grad.dtype))
+            rows = flat.index_select(0, index[where])
+            own = torch.addmm(grad_mean[region].to(kind), rows, (2 * grad_second[region]).to(kind))
+            grad.index_add_(0, index[where], own.mul_(w.to(kind)))
         return grad, None, None, None
 
 

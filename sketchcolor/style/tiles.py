@@ -125,7 +125,7 @@ def add_gradient(image: Tensor, tile: Tile, gradient: Tensor) -> None:
 
 def seen(image: Tensor, tile: Tile) -> Tensor:
     """A tile with its halo as a picture of its own that gathers a gradient."""
-    return _seen(image.detach(), tile).contiguous(memory_format=torch.channels_last).requires_grad_(True)
+    return _seen(image.detach(), tile).contiguous().requires_grad_(True)
 
 
 def layer_shapes(

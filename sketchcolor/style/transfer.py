@@ -145,17 +145,13 @@ class _Run:
 
     def at_size(self, loop: Objective, start: Tensor, steps: int) -> Tensor:
         """Optimise at one size from `start` and return the best picture met."""
-        # L-BFGS flattens its variable, which only plain order allows.
-        lbfgs = self.settings.optimizer == "lbfgs"
-        order = torch.contiguous_format if lbfgs else torch.channels_last
-        image = start.detach().clone(memory_format=order)
+        image = start.detach().clone(memory_format=torch.contiguous_format)
         best, best_loss, first = start, math.inf, 0
         state, self.resumed = self.resumed, None
         if state is not None:
             first, best_loss = state["index"], state["best_loss"]
-            # In the order that it had: resizing rounds differently in another.
-            best = state["best"].to(start.device).contiguous(memory_format=order)
-            image = state["image"].to(start.device).clone(memory_format=order)
+            best = state["best"].to(start.device)
+            image = state["image"].to(start.device).clone()
         image.requires_grad_(True)
         optimizer = self._optimizer(image)
         if state is not None:

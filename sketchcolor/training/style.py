@@ -1,8 +1,8 @@
 """How `models/style.safetensors` was made: `python -m sketchcolor.training.style --photos DIR... --teacher FILE`.
 
-The deep stages start as the teacher's own. Two phases, one loss, the relative squared error at each layer: the stem
-learns to predict the teacher's feature maps through 1x1 projections, and the deep stages to give the teacher's maps
-from what the stem gives them.
+The fire modules start as the teacher's own. Two phases, one loss, the relative squared error at each layer: all layers
+from stride 4 on learn to give the teacher's feature maps, and the one at stride 2 to predict them through a 1x1
+projection.
 
 1. *Given pictures*: clean crops, and crops as they might look in the middle of an optimisation: noisy, blurred,
    warped, recoloured.
@@ -30,8 +30,8 @@ from sketchcolor.training import common
 from sketchcolor.training.teacher import PROJECTED, SHARED, Teacher, graft, resample
 from sketchcolor.weights import load_file as load_weights
 
-DEEP_RATE = 0.3  # the grafted stages learn more slowly than the stem
-STYLE_COMPACT = ("relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu5_1")
+DEEP_RATE = 0.3  # the grafted modules learn more slowly than the stem
+STYLE_COMPACT = ("relu2_1", "relu3_3", "relu3_4", "relu4_1", "relu4_4", "relu5_1")
 
 
 def degrade(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -184,14 +184,12 @@ def train(options: argparse.Namespace) -> None:
     )
     if options.start is None:
         graft(network, teacher)
-    deep = set(network.fires.parameters())
+    deep = list(network.fires.parameters())  # in order: a checkpoint's state goes by it
+    rest = [*network.convs.parameters(), *network.norms.parameters(), *projections.parameters()]
     optimiser = torch.optim.AdamW(
         [
-            {
-                "params": [p for p in (*network.parameters(), *projections.parameters()) if p not in deep],
-                "peak": options.rate,
-            },
-            {"params": list(deep), "peak": options.rate * DEEP_RATE},
+            {"params": rest, "peak": options.rate},
+            {"params": deep, "peak": options.rate * DEEP_RATE},
         ],
         weight_decay=1e-4,
     )
@@ -220,7 +218,6 @@ def train(options: argparse.Namespace) -> None:
         fit_projections(network.eval(), projections, teacher, sample)
     begin = run.resume()
     own = OwnPictures(fresh, 4 * options.batch, options.seed + begin) if options.own_steps else None
-    weight = {**dict.fromkeys(PROJECTED, 1.0), **dict.fromkeys(SHARED, options.deep_weight)}
     average: dict[str, float] = {}
     network.train()
     half = options.batch // 2
@@ -234,7 +231,7 @@ def train(options: argparse.Namespace) -> None:
             network.eval()  # batch statistics stand still from here on
             image = torch.cat([image, own.turn(network, half)])
         errors = feature_errors(network, projections, teacher, image, scale)
-        loss = sum((weight[k] * v.mean() for k, v in errors.items()), torch.zeros(())) / sum(weight.values())
+        loss = torch.stack([v.mean() for v in errors.values()]).mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -255,13 +252,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--teacher", type=Path, required=True, help="SqueezeNet v1.0 weights (safetensors)")
     made.add_argument("--out", type=Path, default=Path("models"), help="where style.safetensors goes")
     made.add_argument("--work", type=Path, default=Path("training-style"), help="checkpoints, log and curve")
-    made.add_argument("--feature-steps", type=int, default=5000)
-    made.add_argument("--own-steps", type=int, default=2500, help="second phase: on pictures of its own making")
-    made.add_argument("--deep-weight", type=float, default=1.0, help="weight of the layers at strides 8 and 16")
+    made.add_argument("--feature-steps", type=int, default=2600)
+    made.add_argument("--own-steps", type=int, default=2700, help="second phase: on pictures of its own making")
     made.add_argument("--start", type=Path, help="go on from these released weights")
     made.add_argument("--batch", type=int, default=24)
     made.add_argument("--side", type=int, default=96, help="crop size in pixels")
-    made.add_argument("--rate", type=float, default=2e-3)
+    made.add_argument("--rate", type=float, default=4e-3)
     made.add_argument("--seed", type=int, default=0)
     return made
 

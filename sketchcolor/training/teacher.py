@@ -12,25 +12,27 @@ from torch import Tensor, nn
 from sketchcolor.style.compact import MEAN, STD, CompactEncoder
 
 # Teacher layers that the stem predicts through 1x1 projections: (stride, centre in pixels of the first value, the
-# encoder's layer); and those that the deep stages are themselves, on the same grid.
-PROJECTED: dict[str, tuple[int, float, str]] = {
-    "features.1": (2, 1.0, "relu2_2"),
-    "features.3": (4, 3.0, "relu3_1"),
-    "features.4": (4, 3.0, "relu3_2"),
-    "features.5": (4, 3.0, "relu3_2"),
-}
+# encoder's layer); and those that the encoder's layers are themselves, on the same grid but for half a pixel.
+PROJECTED: dict[str, tuple[int, float, str]] = {"features.1": (2, 0.0, "relu2_1")}
 SHARED = {
-    "features.6": "relu4_1",
-    "features.7": "relu4_2",
-    "features.8": "relu4_3",
-    "features.9": "relu4_4",
-    "features.10": "relu4_5",
+    "features.2": "relu3_1",
+    "features.3": "relu3_2",
+    "features.4": "relu3_3",
+    "features.5": "relu3_4",
+    "features.7": "relu4_1",
+    "features.8": "relu4_2",
+    "features.9": "relu4_3",
+    "features.10": "relu4_4",
     "features.12": "relu5_1",
 }
 
 
+# The teacher's values are some hundred times as large as what the optimiser's rate and decay are made for.
+UNIT = 100.0
+
+
 class Teacher(nn.Module):
-    """SqueezeNet v1.0 (Iandola et al. 2016) up to its last fire module, frozen."""
+    """SqueezeNet v1.0 (Iandola et al. 2016) up to its last fire module, frozen, all its values divided by UNIT."""
 
     def __init__(self, weights: Path) -> None:
         super().__init__()
@@ -40,6 +42,11 @@ class Teacher(nn.Module):
         network = squeezenet1_0()
         network.load_state_dict({k: v.float() for k, v in load_file(str(weights)).items()})
         self.features = network.features[:13]
+        with torch.no_grad():  # rectified layers pass a factor on, so that only the first and the biases have to know
+            self.features[0].weight.div_(UNIT)
+            for name, parameter in self.features.named_parameters():
+                if name.endswith("bias"):
+                    parameter.div_(UNIT)
         for module in self.features.modules():
             if isinstance(module, nn.ReLU):
                 module.inplace = False
@@ -51,11 +58,11 @@ class Teacher(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, image: Tensor, layers: Any) -> dict[str, Tensor]:
-        # Padded so that values at strides 8 and 16 are centred where the encoder's are: at 3 (3.5) pixels.
-        x = F.pad((image - self.mean) / self.std, (2, 2, 2, 2), mode="reflect")
+        # Padded so that the first values of all layers are centred at pixel 0; the encoder's are at 0.5.
+        x = F.pad((image - self.mean) / self.std, (3, 3, 3, 3), mode="reflect")
         found = {}
         for number, module in enumerate(self.features):
-            if number in (6, 11):
+            if number in (2, 6, 11):
                 x = F.pad(x, (1, 0, 1, 0))
             x = module(x)
             if (name := f"features.{number}") in layers:
@@ -64,9 +71,9 @@ class Teacher(nn.Module):
 
 
 def graft(network: CompactEncoder, teacher: Teacher) -> None:
-    """Start the deep stages from the teacher's."""
+    """Start the fire modules from the teacher's."""
     for name, layer in SHARED.items():
-        if layer != "relu4_1":
+        if layer.removeprefix("relu") in network.fires:
             number = int(name.removeprefix("features."))
             network.fires[layer.removeprefix("relu")].load_state_dict(teacher.features[number].state_dict())
 
