@@ -2,6 +2,9 @@
 
 Preview, whole call and stages with the library open; a whole process from a cold start; peak memory by size. The
 reference of the ratios is one forward and backward pass of VGG-19 (random weights, eager float32) at 512 px.
+
+The sketch is the same each time, so that what the program remembers of a picture (its figure, its completed ground) is
+found already, as in the app; only the cold process finds everything anew.
 """
 
 from __future__ import annotations
