@@ -190,23 +190,21 @@ class TwoTowerEmbedding:
         """Loads the shipped weights. Raises WeightsError."""
         import torch
 
-        from sketchcolor.retrieval.network import DIMENSION, PHOTO_RIM, PHOTO_SIDE, SIDE, TwoTowers
+        from sketchcolor.retrieval.network import DIMENSION, PHOTO_SIDE, SIDE, TwoTowers
         from sketchcolor.weights import cards, load_shipped
 
         network = TwoTowers()
         network.load_state_dict(load_shipped("retrieval"))
         ready: Any = network.eval().requires_grad_(False)
         self.network: TwoTowers = ready.to(memory_format=torch.channels_last)
-        self.version = f"towers-{cards()['retrieval'].sha256[:8]}-{PHOTO_SIDE}-{PHOTO_RIM}"
-        self.dimension, self.side, self.photo_side, self.rim = DIMENSION, SIDE, PHOTO_SIDE, PHOTO_RIM
+        self.version = f"towers-{cards()['retrieval'].sha256[:8]}-{PHOTO_SIDE}"
+        self.dimension, self.side, self.photo_side = DIMENSION, SIDE, PHOTO_SIDE
 
     def photos(self, images: Sequence[Image]) -> Vectors:
         """See `Embedding.photos`."""
         if not images:
             return np.zeros((0, self.dimension), np.float32)
-        seen = slice(self.rim, self.rim + self.photo_side)
-        pages = [photo_page(image, self.photo_side + 2 * self.rim)[seen, seen] for image in images]
-        return self._run(self.network.photo, pages)
+        return self._run(self.network.photo, [photo_page(image, self.photo_side) for image in images])
 
     def sketch(self, ink: Field) -> Vectors:
         """See `Embedding.sketch`."""

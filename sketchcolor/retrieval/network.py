@@ -17,8 +17,6 @@ KIND = 256
 DIMENSION = LOOK + KIND
 SIDE = 128  # of the sketch's page, in pixels
 PHOTO_SIDE = 160  # trained at SIDE; larger, photos are told apart better
-# ... and this much of a photo on each side is not seen: what it shows then fills the page as a drawing does.
-PHOTO_RIM = 16
 TRUNK_CHANNELS = 512
 CLASSES = 1000
 # What the thing is counts this much more than what it looks like (chosen on classes that training never saw).
