@@ -39,12 +39,12 @@ NARROWEST = 16
 def segment_sketch(image: Image) -> Mask:
     """Foreground of a line drawing: RGB uint8 (H, W, 3) -> bool (H, W), True = figure. Raises ImageError."""
     found = lines.find_lines(image)
-    return regions.sketch_foreground(found.ink, found.width).mask
+    return regions.sketch_foreground(found.ink, found.width).mask.copy()  # what is remembered stays as it is
 
 
 def segment_photo(image: Image) -> Mask:
     """Foreground of a photo: RGB uint8 (H, W, 3) -> bool (H, W), True = figure. Raises ImageError."""
-    return regions.photo_foreground(images.check_image(image, "photo")).mask
+    return regions.photo_foreground(images.check_image(image, "photo")).mask.copy()
 
 
 @dataclass
@@ -163,11 +163,11 @@ class Colorizer:
         return Result(
             image=result,
             preview=preview,
-            ink=work.full_lines.ink,
+            ink=work.full_lines.ink.copy(),  # what is remembered stays as it is
             reference=used,
             hits=hits,
-            sketch_mask=sketch_mask,
-            reference_mask=reference_mask,
+            sketch_mask=sketch_mask.copy(),
+            reference_mask=reference_mask.copy(),
             regions=parts,
             matches=matches,
             losses=losses,

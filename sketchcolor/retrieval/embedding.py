@@ -180,7 +180,7 @@ def _as_by(hand: tuple[float, float, float], page: Image) -> Image:
     width, height, slant = hand
     middle = page.shape[0] / 2
     move = np.array([[width, slant, middle * (1 - width - slant)], [0, height, middle * (1 - height)]])
-    return np.asarray(cv2.warpAffine(page, move, page.shape[1::-1], flags=cv2.INTER_AREA, borderValue=(255,) * 3))
+    return np.asarray(cv2.warpAffine(page, move, page.shape[1::-1], flags=cv2.INTER_LINEAR, borderValue=(255,) * 3))
 
 
 class TwoTowerEmbedding:
@@ -210,7 +210,7 @@ class TwoTowerEmbedding:
         """See `Embedding.sketch`."""
         page = sketch_page(even_strokes(completed(ink), self.side), self.side)
         pages = [_as_by(hand, page) for hand in HANDS]
-        found = self._run(self.network.sketch, [*pages, *(np.ascontiguousarray(p[:, ::-1]) for p in pages)])
+        found = self._run(self.network.sketch, [*pages, *(page[:, ::-1] for page in pages)])
         middle = found.reshape(2, len(HANDS), -1).mean(axis=1)
         return np.asarray(middle / np.linalg.norm(middle, axis=1, keepdims=True), dtype=np.float32)
 

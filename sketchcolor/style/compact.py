@@ -31,7 +31,7 @@ STAGES: tuple[tuple[int | tuple[int, int], ...], ...] = (
     ((64, 512),),
 )
 # Stages before which the root of the mean square is taken: nearer to the largest value, which these fire modules know
-# from their teacher, and smooth like a mean (Henaff & Simoncelli 2016, section 2.1).
+# from their teacher, and smooth like a mean (L2 pooling, Henaff & Simoncelli 2016).
 L2_STAGES = (4, 5)
 SMALL = 1e-6
 RECOMPUTED = 3  # stages that are computed again where memory is short
@@ -59,6 +59,11 @@ def layer_names() -> tuple[str, ...]:
 def _padded(x: Tensor) -> Tensor:
     # A side of one pixel has nothing to reflect; its only pixel is repeated.
     return F.pad(x, (1, 1, 1, 1), mode="reflect" if min(x.shape[-2:]) > 1 else "replicate")
+
+
+def _averaged(x: Tensor) -> Tensor:
+    """Half the size; windows as wide as the teacher's."""
+    return F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)
 
 
 class Fire(nn.Module):
@@ -111,10 +116,10 @@ class CompactEncoder(nn.Module):
         """The first `depth` layers of a stage, from the last layer of the stage before."""
         if stage == 2:
             x = F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
-        elif stage > 2:  # windows as wide as the teacher's
-            squared = x.square() if stage in L2_STAGES else x
-            x = F.avg_pool2d(squared, 3, 2, 1, count_include_pad=False)
-            x = x.add(SMALL).sqrt() if stage in L2_STAGES else x
+        elif stage in L2_STAGES:
+            x = _averaged(x.square()).add(SMALL).sqrt()
+        elif stage > 2:
+            x = _averaged(x)
         found = []
         for position in range(1, depth + 1):
             x = self._layer(f"{stage}_{position}", x)
