@@ -39,12 +39,14 @@ NARROWEST = 16
 def segment_sketch(image: Image) -> Mask:
     """Foreground of a line drawing: RGB uint8 (H, W, 3) -> bool (H, W), True = figure. Raises ImageError."""
     found = lines.find_lines(image)
-    return regions.sketch_foreground(found.ink, found.width).mask.copy()  # what is remembered stays as it is
+    mask: Mask = regions.sketch_foreground(found.ink, found.width).mask.copy()  # what is remembered stays as it is
+    return mask
 
 
 def segment_photo(image: Image) -> Mask:
     """Foreground of a photo: RGB uint8 (H, W, 3) -> bool (H, W), True = figure. Raises ImageError."""
-    return regions.photo_foreground(images.check_image(image, "photo")).mask.copy()
+    mask: Mask = regions.photo_foreground(images.check_image(image, "photo")).mask.copy()
+    return mask
 
 
 @dataclass

@@ -14,7 +14,7 @@ from sketchcolor.errors import ImageError, SettingsError, WeightsError
 from sketchcolor.settings import StyleSettings
 from sketchcolor.style import losses, maps, modes
 from sketchcolor.style.backbones import load_backbone
-from sketchcolor.style.compact import CompactEncoder, layer_names
+from sketchcolor.style.compact import CompactEncoder, _averaged, layer_names
 from sketchcolor.style.objective import Job, Style
 from sketchcolor.style.pixels import to_image, to_tensor
 from sketchcolor.style.statistics import index_regions, statistics
@@ -131,6 +131,26 @@ def test_compact_encoder_folds_its_batch_normalisation_exactly():
     assert tuple(ours) == layer_names()
     for name, features in ours.items():
         assert torch.allclose(features, plain[name], atol=1e-3 * float(features.detach().abs().max()))
+
+
+def test_compact_sees_each_pixel_and_its_values_lie_where_the_teachers_lie():
+    network = CompactEncoder()
+    torch.nn.init.constant_(network.convs["1_1"].weight, 1.0)  # the values are sums of windows of 3 x 3
+    torch.nn.init.zeros_(network.convs["1_1"].bias)
+    x = torch.rand(1, 3, 8, 8, requires_grad=True)
+    values = network(x, ["relu1_1"])["relu1_1"][0, 0]
+    (one,) = torch.autograd.grad(values[0, 0], x, retain_graph=True)
+    assert one[0, 0].nonzero().tolist() == [[row, column] for row in range(3) for column in range(3)]  # around pixel 1
+    (every,) = torch.autograd.grad(values.sum(), x)
+    assert (every > 0).all()
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 7), (2, 3), (1, 1)])
+def test_averaging_knows_its_own_gradient(size):
+    x = torch.rand(1, 2, *size, dtype=torch.float64, requires_grad=True)
+    expected = torch.nn.functional.avg_pool2d(x, 3, 2, 1, count_include_pad=False)
+    assert torch.equal(_averaged(x), expected)
+    assert torch.autograd.gradcheck(_averaged, x)
 
 
 @pytest.mark.parametrize("side", [1, 16, 33])

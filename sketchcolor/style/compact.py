@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -61,9 +62,38 @@ def _padded(x: Tensor) -> Tensor:
     return F.pad(x, (1, 1, 1, 1), mode="reflect" if min(x.shape[-2:]) > 1 else "replicate")
 
 
+def _ahead(x: Tensor) -> Tensor:
+    """Padded so that the first 3 x 3 window begins at the first pixel: values lie where the teacher's lie."""
+    return F.pad(x, (0, 2, 0, 2), mode="reflect" if min(x.shape[-2:]) > 2 else "replicate")
+
+
+class _Averaged(torch.autograd.Function):
+    """See `_averaged`: torch's own, but for a gradient that is three times as fast in bfloat16."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.size = x.shape[2:]
+        return F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        # Of a window's places 2i - 1, 2i, 2i + 1 the first may lie before the picture, the last behind it.
+        rows, columns = (grad.new_full(((length + 1) // 2,), 3.0) for length in ctx.size)
+        for counts, length in zip((rows, columns), ctx.size, strict=True):
+            counts[0] -= 1
+            counts[-1] -= length % 2
+        x = (grad / (rows[:, None] * columns)).permute(0, 2, 3, 1)
+        for dim, length in enumerate(ctx.size, 1):
+            between, others = x.clone(), x.shape[dim] - 1
+            between.narrow(dim, 0, others).add_(x.narrow(dim, 1, others))
+            x = torch.stack([x, between], dim + 1).flatten(dim, dim + 1).narrow(dim, 0, length)
+        return x.permute(0, 3, 1, 2)
+
+
 def _averaged(x: Tensor) -> Tensor:
     """Half the size; windows as wide as the teacher's."""
-    return F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)
+    mean: Tensor = _Averaged.apply(x)
+    return mean
 
 
 class Fire(nn.Module):
@@ -109,7 +139,7 @@ class CompactEncoder(nn.Module):
         if name in self.fires:
             made: Tensor = self.fires[name](x)
             return made
-        x = self.convs[name](_padded(x))
+        x = self.convs[name](_ahead(x) if name == "1_1" else _padded(x))
         return F.relu(self.norms[name](x) if self.norms else x)
 
     def _stage(self, stage: int, depth: int, x: Tensor) -> tuple[Tensor, ...]:
@@ -117,7 +147,7 @@ class CompactEncoder(nn.Module):
         if stage == 2:
             x = F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
         elif stage in L2_STAGES:
-            x = _averaged(x.square()).add(SMALL).sqrt()
+            x = _averaged(x * x).add(SMALL).sqrt()
         elif stage > 2:
             x = _averaged(x)
         found = []

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from sketchcolor.style.compact import MEAN, STD, CompactEncoder
 
-# Teacher layers that the stem predicts through 1x1 projections: (stride, centre in pixels of the first value, the
-# encoder's layer); and those that the encoder's layers are themselves, on the same grid but for half a pixel.
+# Teacher layers that the stem predicts through 1x1 projections: (stride, centre of the first value in pixels from pixel
+# 1, the encoder's layer); and those that the encoder's layers are themselves, on the same grid but for half a pixel.
 PROJECTED: dict[str, tuple[int, float, str]] = {"features.1": (2, 0.0, "relu2_1")}
 SHARED = {
     "features.2": "relu3_1",
@@ -58,8 +58,9 @@ class Teacher(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, image: Tensor, layers: Any) -> dict[str, Tensor]:
-        # Padded so that the first values of all layers are centred at pixel 0; the encoder's are at 0.5.
-        x = F.pad((image - self.mean) / self.std, (3, 3, 3, 3), mode="reflect")
+        # Padded so that values lie where they lie in the published network, which pads nothing, and the first of all
+        # layers are centred at pixel 1. A transfer fits what it sees to the pixel: one pixel off, it fits less well.
+        x = F.pad((image - self.mean) / self.std, (2, 4, 2, 4), mode="reflect")
         found = {}
         for number, module in enumerate(self.features):
             if number in (2, 6, 11):
