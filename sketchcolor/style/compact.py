@@ -114,6 +114,8 @@ class Fire(nn.Module):
 class CompactEncoder(nn.Module):
     """(B, 3, H, W) RGB in [0, 1] -> {layer name: (B, C, ceil(H / s), ceil(W / s))} for the named layers.
 
+    The first value of each layer lies around pixel 1, as in the published SqueezeNet; the next is s further on.
+
     `batch_norm=True` builds the network that is trained; `fold` turns it into the one that is shipped.
     """
 
