@@ -42,8 +42,9 @@ def choose(
             notes.append(f"left out: {error}")
             continue
         terms = judge(picture, ink, sketch_mask) if settings.judged > 1 or explain else {}
-        total = hit.score + (
-            settings.overlap_weight * terms.get("overlap", 0)
+        total = (
+            settings.similarity_weight * hit.score
+            + settings.overlap_weight * terms.get("overlap", 0)
             + settings.edges_weight * terms.get("edges", 0)
             + settings.colorful_weight * terms.get("colorful", 0)
             + settings.sharp_weight * terms.get("sharp", 0)

@@ -112,13 +112,12 @@ class ColorSettings(_Checked):
     judged: int = _knob(
         5, "of these, how many are judged by how well they can colour the sketch", low=1, high=100, advanced=True
     )
+    similarity_weight: float = _knob(2.0, "choosing: weight of the likeness", low=0.0, high=10.0, advanced=True)
     overlap_weight: float = _knob(0.3, "choosing: weight of the outlines' overlap", low=0.0, high=10.0, advanced=True)
     edges_weight: float = _knob(0.5, "choosing: weight of edges falling on lines", low=0.0, high=10.0, advanced=True)
     colorful_weight: float = _knob(0.4, "choosing: weight of colourfulness", low=0.0, high=10.0, advanced=True)
     sharp_weight: float = _knob(0.1, "choosing: weight of sharpness", low=0.0, high=10.0, advanced=True)
-    grey_weight: float = _knob(
-        0.25, "choosing: what a picture without colours loses", low=0.0, high=10.0, advanced=True
-    )
+    grey_weight: float = _knob(0.5, "choosing: what a picture without colours loses", low=0.0, high=10.0, advanced=True)
     max_megapixels: float = _knob(
         80.0, "larger pictures are refused before they are decoded", low=0.01, high=170.0, advanced=True
     )

@@ -16,7 +16,7 @@ from conftest import ROOT, draw_disc, photo_of_disc
 
 from sketchcolor.errors import ImageError, LibraryError
 from sketchcolor.images import save_image
-from sketchcolor.retrieval import build, indexes, ranking
+from sketchcolor.retrieval import build, embedding, indexes, ranking
 from sketchcolor.retrieval import library as library_module
 from sketchcolor.retrieval.embedding import LineDescriptor, completed, crop_to_lines, default_embedding
 from sketchcolor.retrieval.library import Library
@@ -31,21 +31,14 @@ def library(tmp_path, pictures):
 
 @pytest.mark.parametrize("make", [LineDescriptor, default_embedding])
 def test_embeddings_are_unit_vectors_of_the_stated_length(make):
-    embedding = make()
+    made = make()
     ink = (draw_disc()[..., 0] < 128).astype(np.float32)
-    photos, views = embedding.photos([photo_of_disc(), photo_of_disc(90)]), embedding.sketch(ink)
+    photos, views = made.photos([photo_of_disc(), photo_of_disc(90)]), made.sketch(ink)
     assert len(photos) == 2 and len(views) >= 1
     for vectors in (photos, views):
-        assert vectors.shape[1] == embedding.dimension and vectors.dtype == np.float32
+        assert vectors.shape[1] == made.dimension and vectors.dtype == np.float32
         assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
-    assert embedding.photos([]).shape == (0, embedding.dimension)
-
-
-def test_the_place_and_size_of_a_drawing_hardly_matter():
-    small = (draw_disc(200, (50, 60), 30, 2)[..., 0] < 128).astype(np.float32)
-    large = (draw_disc(200, (110, 100), 60, 4)[..., 0] < 128).astype(np.float32)
-    a, b = default_embedding().sketch(small)[0], default_embedding().sketch(large)[0]
-    assert float(a @ b) > 0.9
+    assert made.photos([]).shape == (0, made.dimension)
 
 
 def test_crop_of_an_empty_page_is_empty():
@@ -64,6 +57,22 @@ def face(half=None):
     if half == "right":
         ink[:, :120] = 0
     return ink
+
+
+def test_the_place_and_size_of_a_drawing_hardly_matter():
+    move = np.array([[0.5, 0, 20], [0, 0.5, 30]], np.float32)
+    smaller = cv2.warpAffine(face(), move, (240, 200), flags=cv2.INTER_AREA)
+    other = (draw_disc(200, (110, 100), 60, 4)[..., 0] < 128).astype(np.float32)
+    ours, theirs, others = (default_embedding().sketch(ink)[0] for ink in (face(), smaller, other))
+    assert float(ours @ theirs) > 0.9 > float(ours @ others) + 0.2
+
+
+def test_half_a_drawing_is_nearer_the_whole_for_being_completed(monkeypatch):
+    network = default_embedding()
+    whole, half = network.sketch(face())[0], network.sketch(face("left"))[0]
+    monkeypatch.setattr(embedding, "completed", lambda ink: ink)
+    bare = network.sketch(face("left"))[0]
+    assert float(whole @ half) > float(whole @ bare) + 0.02
 
 
 @pytest.mark.parametrize("half", ["left", "right"])

@@ -184,45 +184,49 @@ def _as_by(hand: tuple[float, float, float], page: Image) -> Image:
 
 
 class TwoTowerEmbedding:
-    """The trained network: a sketch tower and a photo tower (see models/retrieval.md)."""
+    """The trained network: a sketch side and a photo side (see models/retrieval.md)."""
 
     def __init__(self) -> None:
         """Loads the shipped weights. Raises WeightsError."""
         import torch
 
-        from sketchcolor.retrieval.network import DIMENSION, PHOTO_SIDE, SIDE, TwoTowers
+        from sketchcolor.retrieval.network import DIMENSION, PAGE, PHOTO, SKETCH, TwoTowers
         from sketchcolor.weights import cards, load_shipped
 
         network = TwoTowers()
         network.load_state_dict(load_shipped("retrieval"))
         ready: Any = network.eval().requires_grad_(False)
         self.network: TwoTowers = ready.to(memory_format=torch.channels_last)
-        self.version = f"towers-{cards()['retrieval'].sha256[:8]}-{PHOTO_SIDE}"
-        self.dimension, self.side, self.photo_side = DIMENSION, SIDE, PHOTO_SIDE
+        self.page, self.photo_page = PAGE[SKETCH], PAGE[PHOTO]
+        self.version = f"towers-{cards()['retrieval'].sha256[:8]}-{self.photo_page}"
+        self.dimension = DIMENSION
 
     def photos(self, images: Sequence[Image]) -> Vectors:
         """See `Embedding.photos`."""
         if not images:
             return np.zeros((0, self.dimension), np.float32)
-        return self._run(self.network.photo, [photo_page(image, self.photo_side) for image in images])
+        return self._run([photo_page(image, self.photo_page) for image in images], "photo")
 
     def sketch(self, ink: Field) -> Vectors:
         """See `Embedding.sketch`."""
-        page = sketch_page(even_strokes(completed(ink), self.side), self.side)
-        pages = [_as_by(hand, page) for hand in HANDS]
-        found = self._run(self.network.sketch, [*pages, *(page[:, ::-1] for page in pages)])
-        middle = found.reshape(2, len(HANDS), -1).mean(axis=1)
+        whole = completed(ink)
+        pages: list[Image] = []
+        for drawing in [ink] if whole is ink else [ink, whole]:  # a cut drawing says something too as it is
+            page = sketch_page(even_strokes(drawing, self.page), self.page)
+            pages += [_as_by(hand, page) for hand in HANDS]
+        found = self._run([*pages, *(page[:, ::-1] for page in pages)], "sketch")
+        middle = found.reshape(2, len(pages), -1).mean(axis=1)
         return np.asarray(middle / np.linalg.norm(middle, axis=1, keepdims=True), dtype=np.float32)
 
-    @staticmethod
-    def _run(tower: Any, pages: Sequence[Image]) -> Vectors:
+    def _run(self, pages: Sequence[Image], side: str) -> Vectors:
         import torch
 
         batch = torch.from_numpy(np.stack(pages)).permute(0, 3, 1, 2).float() / 255
         quick = torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_is_quick("cpu"))
         with torch.inference_mode(), quick:
-            found = tower(batch.contiguous(memory_format=torch.channels_last))
-        return np.ascontiguousarray(found.float().numpy())
+            features = self.network.features(batch.contiguous(memory_format=torch.channels_last), side)
+        with torch.inference_mode():
+            return np.ascontiguousarray(self.network.join(features.float(), side).numpy())
 
 
 @lru_cache(maxsize=1)

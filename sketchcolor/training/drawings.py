@@ -144,8 +144,8 @@ def _draw_stray(canvas: Array, width: int, rng: np.random.Generator) -> None:
     cv2.line(canvas, tuple(map(int, start)), tuple(map(int, end)), 255, width, cv2.LINE_AA)
 
 
-def redraw(lines: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
-    """The same drawing by another hand: turned, bent, thicker or thinner, broken, cut by the page."""
+def redraw(lines: NDArray[Any], rng: np.random.Generator, *, off_page: float) -> NDArray[Any]:
+    """The same drawing by another hand: turned, bent, thicker or thinner, broken, a share of them cut by the page."""
     height, width = lines.shape
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), rng.normal(0, 8), rng.uniform(0.85, 1.0))
     matrix[:, :2] *= rng.uniform(0.85, 1.15, (2, 1))
@@ -163,11 +163,10 @@ def redraw(lines: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     for _ in range(int(rng.integers(0, 4))):
         top, left = rng.integers(0, height), rng.integers(0, width)
         out[top : top + rng.integers(6, 30), left : left + rng.integers(6, 30)] = 0
-    if rng.random() < 0.18:  # partly off the page
-        if rng.random() < 0.7:
-            out[:, int(rng.uniform(0.35, 0.7) * width) :] = 0
-        else:
-            out[int(rng.uniform(0.4, 0.7) * height) :] = 0
+    if rng.random() < off_page and (out > 0.3).any():
+        part = out.T if rng.random() < 0.75 else out  # a view: its end is the drawing's right, or its bottom
+        drawn = np.flatnonzero((part > 0.3).any(1))
+        part[int(drawn[0] + rng.uniform(0.4, 0.7) * (drawn[-1] - drawn[0])) + 1 :] = 0
     return np.asarray(out[:, ::-1] if rng.random() < 0.5 else out)
 
 

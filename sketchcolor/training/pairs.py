@@ -34,6 +34,7 @@ class Data:
     def __init__(self, sketches: Path | None, photos: list[Path], lineart: Path | None) -> None:
         self.drawings: list[Picture] = []
         self.photos: list[Picture] = []
+        self.photo_paths: list[Path] = []
         self.pairs: list[Pair] = []
         self.loose: list[Pair] = []
         label = 0
@@ -56,14 +57,15 @@ class Data:
             self.loose.append(Pair(None, (number,), label))
             label += 1
 
-    @staticmethod
-    def _add(store: list[Picture], paths: list[Path]) -> list[tuple[Path, int]]:
+    def _add(self, store: list[Picture], paths: list[Path]) -> list[tuple[Path, int]]:
         found = []
         for path in paths:
             picture = common.load_pictures([path], longest=192, quiet=True)
             if picture:
                 found.append((path, len(store)))
                 store.append(picture[0])
+                if store is self.photos:
+                    self.photo_paths.append(path)
         return found
 
 

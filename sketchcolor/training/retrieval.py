@@ -1,12 +1,15 @@
 """How `models/retrieval.safetensors` was made: `python -m sketchcolor.training.retrieval`.
 
-Both towers start from an ImageNet network (the teacher) and are trained together, after the idea of Liu et al. 2019
-("Semantic-aware knowledge preservation"): what a thing *is* comes from the teacher and must not be forgotten, what
-it looks like in lines comes from the sketches.
+The photo side is a published ImageNet network, left as it is: what it knows of things that no sketch here shows must
+not be forgotten (the aim of Liu et al. 2019, "Semantic-aware knowledge preservation"). So each photo is looked at only
+once, in a few versions, and a drawing can be told apart from thousands of photos at every step. The sketch side begins
+as the same network, its scales and offsets measured on drawings; its early blocks, and all its scales and offsets, are
+trained.
 
 - Contrast: a drawing is near its own photo and photos of its class, far from all others (temperature TEMPERATURE).
-- Knowledge: from the drawing as from the photo, the teacher's judgement of the photo (1000 soft classes) must be
-  predictable. Classes that no sketch shows are still told apart in this way.
+  Photos without a class that the network takes for nearly the same thing are left out, not pushed away.
+- Knowledge: from the drawing the network's judgement of its photo (1000 soft classes) must be predictable. Classes
+  that no sketch shows are still told apart in this way.
 - Variety: thousands of photos without sketches give drawings too, of the figure alone where one is found (its outline
   by an unsteady hand and inner edges; else edges, thinned, warped, broken), and pictures with their line drawing
   (OpenMoji) give pairs of another hand.
@@ -17,33 +20,41 @@ from __future__ import annotations
 import argparse
 import copy
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sketchcolor.retrieval.embedding import photo_page, sketch_page
-from sketchcolor.retrieval.network import KIND, SIDE, TwoTowers
-from sketchcolor.training import common, drawings
+from sketchcolor.retrieval.embedding import completed, even_strokes, photo_page, sketch_page
+from sketchcolor.retrieval.network import KIND, PAGE, PHOTO, SKETCH, Conv, TwoTowers
+from sketchcolor.training import common, drawings, published
 from sketchcolor.training.pairs import Data, Picture, draw, find_figures, vary_photo
+from sketchcolor.weights import load_file
 
 TEMPERATURE = 0.07
 SOFTNESS = 2.0
-MOVING_AVERAGE = 0.997
+MOVING_AVERAGE = 0.995
 INVENTED = 0.2  # share of the drawings of a labelled pair that are made from the photo all the same
+COMPLETED = 0.75  # share of the drawings that are completed, where they are cut off, as those are that one asks with
+OWN_SHARE = 0.3  # of a drawing's target is its own photo, the rest are photos of its class
+NEARLY_SAME = 0.5  # cosine of class scores from which on photos without a common label are not told apart
+VERSIONS = 4  # of each photo: as it is, and varied
+OTHERS = 1500  # photos without a class in the gallery of each step
+CALIBRATED_ON = 300  # drawings
+JUDGED_AT = 224  # pixels that the published network was made for
 
 
-def contrast_loss(sketches: Tensor, photos: Tensor, labels: Tensor) -> Tensor:
-    """Supervised contrast (Khosla et al. 2020) between drawings and photos, both ways, own photo counted double."""
-    logits = sketches @ photos.T / TEMPERATURE
-    positive = (labels[:, None] == labels[None]).float() + torch.eye(len(labels))
-    positive = positive / positive.sum(1, keepdim=True)
-    ours = -(positive * F.log_softmax(logits, 1)).sum(1).mean()
-    theirs = -(positive * F.log_softmax(logits.T, 1)).sum(1).mean()
-    return (ours + theirs) / 2
+def contrast_loss(sketches: Tensor, photos: Tensor, wanted: Tensor, ignored: Tensor) -> Tensor:
+    """Cross-entropy of finding photos by sketches, by likeness (Khosla et al. 2020).
+
+    sketches: (B, D), photos: (P, D), unit length; wanted: (B, P), rows of sum 1; ignored: bool (B, P).
+    """
+    logits = (sketches @ photos.T / TEMPERATURE).masked_fill(ignored, -1e4)
+    return -(wanted * F.log_softmax(logits, 1)).sum(1).mean()
 
 
 def mean_average_precision(queries: Tensor, gallery: Tensor, wanted: Tensor, classes: Tensor) -> float:
@@ -54,138 +65,180 @@ def mean_average_precision(queries: Tensor, gallery: Tensor, wanted: Tensor, cla
     return float(((precision * hits).sum(1) / hits.sum(1)).mean())
 
 
-def teacher_judgements(teacher: nn.Module, photos: list[Picture], cache: Path) -> Tensor:
-    """The teacher's logits (N, 1000) for each photo at 192 px, float32; kept in `cache`."""
-    if cache.exists():
-        kept: Tensor = torch.load(cache, weights_only=True)["logits"]
-        return kept
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+@torch.no_grad()
+def features_of(towers: TwoTowers, side: str, count: int, page: Callable[[int], Picture], *, what: str = "") -> Tensor:
+    """Features float32 (count, PENULTIMATE) of the pages page(0), page(1) ...; with `what`, progress is told."""
     found = []
-    with torch.inference_mode():
-        for start in range(0, len(photos), 32):
-            batch = common.to_tensor([cv2.resize(p, (192, 192)) for p in photos[start : start + 32]])
-            found.append(teacher((batch - mean) / std))
-            common.say(f"\rteacher {start}/{len(photos)}", end="")
-    logits = torch.cat(found)
+    for start in range(0, count, 32):
+        with common.mixed_precision():
+            batch = common.to_tensor([page(i) for i in range(start, min(start + 32, count))])
+            found.append(towers.features(batch, side).float())
+        if what:
+            common.say(f"\r{what} {start}/{count}", end="")
+    return torch.cat(found)
+
+
+def look_at_photos(towers: TwoTowers, paths: Sequence[Path], cache: Path) -> tuple[Tensor, list[Tensor]]:
+    """Features of all photos, float32 (N, PENULTIMATE): for the judgement, and VERSIONS of them; kept in `cache`."""
+    if cache.exists():
+        kept = torch.load(cache, weights_only=True)
+        return kept["judged"].float(), [v.float() for v in kept["versions"]]
+    rng = np.random.default_rng(0)
+
+    def look(side: int, change: Callable[[Picture], Picture], what: str) -> Tensor:
+        def page(index: int) -> Picture:
+            return photo_page(change(common.load_pictures([paths[index]], quiet=True)[0]), side)
+
+        return features_of(towers, PHOTO, len(paths), page, what=what)
+
+    judged = look(JUDGED_AT, lambda photo: photo, "photos judged")
+    versions = [look(PAGE[PHOTO], lambda photo: photo, "photos")]
+    versions += [look(PAGE[PHOTO], lambda p: vary_photo(p, rng), f"photos, version {n}") for n in range(1, VERSIONS)]
     cache.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"logits": logits.clone()}, cache)
-    return logits
+    torch.save({"judged": judged.half(), "versions": [v.half() for v in versions]}, cache)
+    return judged, versions
 
 
-@torch.inference_mode()
-def settle(towers: TwoTowers, pages: list[Picture], photos: list[Picture]) -> None:
-    """Measure each tower's centre on training pictures, and the axes along which the photos' classes differ (PCA)."""
-    towers.eval()
-    for tower, pictures in ((towers.sketch, pages), (towers.photo, photos)):
-        looks, kinds = [], []
-        for start in range(0, len(pictures), 50):
-            features = tower.features(common.to_tensor(pictures[start : start + 50]))
-            looks.append(tower.look(features))
-            kinds.append(tower.kind(features))
-        tower.look_centre.copy_(torch.cat(looks).mean(0))
-        tower.kind_centre.copy_(torch.cat(kinds).mean(0))
-    centred = torch.cat(kinds) - towers.photo.kind_centre
-    _, _, axes = torch.linalg.svd(F.normalize(centred, dim=1), full_matrices=False)
-    for tower in (towers.sketch, towers.photo):
-        tower.kind_axes.copy_(axes[:KIND].T)
+def kind_axes(scores: Tensor) -> Tensor:
+    """PCA: the axes (classes, KIND) along which class scores (N, classes), centred and of one length, differ most."""
+    centred = F.normalize(scores - scores.mean(0), dim=1)
+    axes: Tensor = torch.linalg.eigh(centred.T @ centred).eigenvectors
+    return axes.flip(1)[:, :KIND]
+
+
+@torch.no_grad()
+def settle(towers: TwoTowers, sketches: Tensor, photos: Tensor) -> None:
+    """Measure each side's centre on features of its pictures."""
+    for side, features in ((SKETCH, sketches), (PHOTO, photos)):
+        towers.centre[side].copy_(torch.cat(towers.answers(features), dim=1).mean(0))
+
+
+def page_of(drawing: Picture) -> Picture:
+    """A drawing as it is asked with."""
+    return sketch_page(even_strokes(1 - drawing[..., 0].astype(np.float32) / 255, PAGE[SKETCH]), PAGE[SKETCH])
 
 
 class Evaluation:
     """Sketches and photos of classes that training never sees."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, towers: TwoTowers) -> None:
         data = Data(root, [], None)
-        self.sketches = [sketch_page(1 - d[..., 0].astype(np.float32) / 255, SIDE) for d in data.drawings]
-        self.photos = [photo_page(p, SIDE) for p in data.photos]
+        self.pages = [page_of(d) for d in data.drawings]
+        pages = [photo_page(common.load_pictures([path], quiet=True)[0], PAGE[PHOTO]) for path in data.photo_paths]
+        self.photos = features_of(towers, PHOTO, len(pages), lambda i: pages[i])
         self.sketch_labels = torch.tensor([p.label for p in data.pairs])
         owner: dict[int, int] = {}
         for pair in data.pairs:
             owner.update(dict.fromkeys(pair.photos, pair.label))
-        self.photo_labels = torch.tensor([owner[i] for i in range(len(self.photos))])
+        self.photo_labels = torch.tensor([owner[i] for i in range(len(data.photos))])
 
+    @torch.no_grad()
     def __call__(self, towers: TwoTowers) -> float:
-        towers.eval()
-        with torch.inference_mode():
-            ours, theirs = (
-                torch.cat([tower(common.to_tensor(pages[i : i + 50])) for i in range(0, len(pages), 50)])
-                for tower, pages in ((towers.sketch, self.sketches), (towers.photo, self.photos))
-            )
-        towers.train()
-        return mean_average_precision(ours, theirs, self.sketch_labels, self.photo_labels)
+        ours = features_of(towers, SKETCH, len(self.pages), lambda i: self.pages[i])
+        queries, gallery = towers.join(ours, SKETCH), towers.join(self.photos, PHOTO)
+        return mean_average_precision(queries, gallery, self.sketch_labels, self.photo_labels)
+
+
+def trained_parts(towers: TwoTowers, rate: float) -> list[dict[str, Any]]:
+    """What is trained, in groups with their highest rates; everything else is frozen."""
+    towers.requires_grad_(False)
+    side = list(towers.entrance[SKETCH].parameters())
+    for conv in (module for module in towers.trunk.modules() if isinstance(module, Conv)):
+        side += [conv.scale[SKETCH], conv.offset[SKETCH]]
+    groups: list[tuple[list[nn.Parameter], float]] = [(side, rate), (list(towers.look.parameters()), 2 * rate)]
+    return [{"params": [p.requires_grad_(True) for p in chosen], "peak": peak} for chosen, peak in groups]
+
+
+class Photos:
+    """All photos' features, and which of them are which class."""
+
+    def __init__(self, data: Data, judged: Tensor, versions: list[Tensor], classifier: tuple[Tensor, Tensor]) -> None:
+        weight, bias = classifier
+        self.versions, self.judgement = versions, F.softmax((judged @ weight.T + bias) / SOFTNESS, dim=1)
+        scores = judged @ weight.T
+        self.things = F.normalize(scores - scores.mean(0), dim=1)
+        self.label = torch.full((len(judged),), -1)
+        for pair in data.pairs:
+            self.label[list(pair.photos)] = pair.label
+        self.known, self.unknown = (torch.nonzero(c)[:, 0] for c in (self.label >= 0, self.label < 0))
+
+    def targets(self, own: Tensor, gallery: Tensor) -> tuple[Tensor, Tensor]:
+        """Contrast's `wanted` and `ignored` for drawings of the photos `own` (B,), the first of the gallery (P,)."""
+        first = torch.zeros(len(own), len(gallery), dtype=torch.bool)
+        first[:, : len(own)] = torch.eye(len(own), dtype=torch.bool)
+        again = (own[:, None] == gallery[None]) & ~first
+        mates = (self.label[own][:, None] == self.label[gallery][None]) & (self.label[own] >= 0)[:, None] & ~again
+        close = (self.things[own] @ self.things[gallery].T > NEARLY_SAME) & ~mates & ~first
+        shared = mates.float() / mates.sum(1, keepdim=True).clamp_min(1)
+        wanted = torch.where(mates.any(1)[:, None], (1 - OWN_SHARE) * shared + OWN_SHARE * first, first.float())
+        return wanted, close | again
 
 
 def train(options: argparse.Namespace) -> None:
-    from safetensors.torch import load_file
-    from torchvision.models import squeezenet1_0
-
     common.seed_everything(options.seed)
     data = Data(options.sketches, options.photos, options.lineart)
     common.say(f"{len(data.pairs)} drawn pairs, {len(data.loose)} others")
-    teacher = squeezenet1_0()
-    teacher.load_state_dict({k: v.float() for k, v in load_file(str(options.teacher)).items()})
-    teacher.eval().requires_grad_(False)
-    judged = teacher_judgements(teacher, data.photos, options.work / "teacher-logits.pt")
+    weights = load_file(options.network)
+    towers = TwoTowers().to(memory_format=torch.channels_last)
+    norms = published.fill(towers, weights)
     figures = find_figures(data.photos, options.work / "figures.npz")
-    towers = TwoTowers()
-    for tower in (towers.sketch, towers.photo):
-        tower.trunk.load_state_dict(teacher.features.state_dict())
-        tower.classifier.load_state_dict(teacher.classifier[1].state_dict())
-    towers.to(memory_format=torch.channels_last)
-    averaged = copy.deepcopy(towers).eval()
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": towers.sketch.trunk.parameters(), "peak": options.rate},
-            {"params": towers.photo.trunk.parameters(), "peak": options.rate * 0.25},
-            {
-                "params": [*towers.sketch.classifier.parameters(), *towers.photo.classifier.parameters()],
-                "peak": options.rate * 0.25,
-            },
-            {"params": [*towers.sketch.head.parameters(), *towers.photo.head.parameters()], "peak": 4 * options.rate},
-        ],
-        weight_decay=0.02,
+    photos = Photos(
+        data,
+        *look_at_photos(towers, data.photo_paths, options.work / "photos.pt"),
+        classifier := published.classes(weights),
     )
+    clean = [page_of(d) for d in data.drawings[: len(data.pairs) : 4]]
+    published.calibrate(towers, norms, SKETCH, common.to_tensor(clean[:CALIBRATED_ON]))
+    known = photos.versions[0][photos.known]
+    with torch.no_grad():
+        nn.init.orthogonal_(towers.look.weight)
+        towers.kind.weight.copy_(kind_axes(known @ classifier[0].T).T @ classifier[0])
+    if options.start is not None:
+        towers.load_state_dict({name: value.float() for name, value in load_file(options.start).items()})
+    groups = trained_parts(towers, options.rate)
+    averaged = copy.deepcopy(towers).eval().requires_grad_(False)
+    optimiser = torch.optim.AdamW(groups, weight_decay=0.02)
     parts = {"towers": towers, "averaged": averaged, "optimiser": optimiser}
     run = common.Run(options.work, "retrieval", options.steps, parts, save_every=200)
     by_label = defaultdict(list)
     for pair in data.pairs:
         by_label[pair.label].append(pair)
 
-    def make(step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def make(step: int) -> tuple[Tensor, Tensor, int, Tensor]:
+        """Pages, their own photos, the photos' version and the photos to tell them apart from."""
         rng = np.random.default_rng((options.seed, step))
         labels = rng.choice(sorted(by_label), round(options.batch * options.labelled / 2), replace=False)
         chosen = [by_label[label][i] for label in labels for i in rng.choice(len(by_label[label]), 2, replace=False)]
         chosen += [data.loose[i] for i in rng.choice(len(data.loose), options.batch - len(chosen), replace=False)]
-        pages, photos, targets = [], [], []
+        pages = []
         for pair in chosen:
-            own = pair.photos[0] if rng.random() < 0.7 else pair.photos[rng.integers(len(pair.photos))]
+            own = pair.photos[0]
             if pair.drawing is None or rng.random() < INVENTED:
                 lines = draw(data.photos[own], figures[own], rng)
             else:
                 lines = 1 - data.drawings[pair.drawing][..., 0].astype(np.float32) / 255
-            pages.append(sketch_page(drawings.redraw(lines, rng), SIDE))
-            photos.append(photo_page(vary_photo(data.photos[own], rng), SIDE))
-            targets.append(own)
-        return (
-            common.to_tensor(pages),
-            common.to_tensor(photos),
-            torch.tensor([p.label for p in chosen]),
-            judged[targets],
-        )
+            lines = drawings.redraw(lines, rng, off_page=options.off_page)
+            if rng.random() < COMPLETED:
+                lines = completed(lines)
+            pages.append(sketch_page(lines, PAGE[SKETCH]))
+        others = torch.from_numpy(rng.choice(photos.unknown.numpy(), min(OTHERS, len(photos.unknown)), replace=False))
+        shown = torch.tensor([pair.photos[0] for pair in chosen])
+        return common.to_tensor(pages), shown, int(rng.integers(VERSIONS)), torch.cat([shown, photos.known, others])
 
-    clean_pages = [sketch_page(1 - d[..., 0].astype(np.float32) / 255, SIDE) for d in data.drawings[::2]]
-    clean_photos = [photo_page(p, SIDE) for p in data.photos[::3]]
-    evaluate = Evaluation(options.validation) if options.validation else None
+    evaluate = Evaluation(options.validation, towers) if options.validation else None
     average: dict[str, float] = {}
-    for step, (pages, photos, labels, logits) in common.prefetch(make, run.resume(), options.steps):
+    for step, (pages, own, version, gallery) in common.prefetch(make, run.resume(), options.steps):
         for group in optimiser.param_groups:
             group["lr"] = common.cosine_rate(step, options.steps, group["peak"], warm_up=100)
-        seen = [towers.sketch.features(pages), towers.photo.features(photos)]
-        contrast = contrast_loss(towers.sketch.look(seen[0]), towers.photo.look(seen[1]), labels)
-        soft = F.softmax(logits / SOFTNESS, dim=1)
-        knowledge = pages.new_zeros(())
-        for features, tower in zip(seen, (towers.sketch, towers.photo), strict=True):
-            judgement = tower.kind(F.dropout(features, 0.3))
-            knowledge = knowledge + F.kl_div(F.log_softmax(judgement / SOFTNESS, 1), soft, reduction="batchmean")
+        seen = towers.features(pages, SKETCH)
+        looks, _ = towers.answers(F.dropout(seen, 0.2))
+        theirs, _ = towers.answers(photos.versions[version][gallery])
+        wanted, ignored = photos.targets(own, gallery)
+        back, unasked = photos.targets(own, own)
+        contrast = contrast_loss(looks, theirs, wanted, ignored)
+        contrast = (contrast + contrast_loss(theirs[: len(own)], looks, back, unasked)) / 2
+        scores = F.linear(F.dropout(seen, 0.3), *classifier) / SOFTNESS
+        knowledge = F.kl_div(F.log_softmax(scores, 1), photos.judgement[own], reduction="batchmean")
         loss = contrast + options.knowledge * knowledge
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -193,14 +246,15 @@ def train(options: argparse.Namespace) -> None:
         with torch.no_grad():
             decay = min(MOVING_AVERAGE, (step + 1) / (step + 10))
             for slow, fast in zip(averaged.parameters(), towers.parameters(), strict=True):
-                slow.lerp_(fast, 1 - decay)
-        for key, value in (("contrast", float(contrast)), ("knowledge", float(knowledge))):
+                if fast.requires_grad:
+                    slow.lerp_(fast, 1 - decay)
+        for key, value in (("contrast", contrast.item()), ("knowledge", knowledge.item())):
             average[key] = 0.97 * average.get(key, value) + 0.03 * value
         if evaluate is not None and (step + 1) % options.validate_every == 0:
-            settle(averaged, clean_pages, clean_photos)
+            settle(averaged, features_of(averaged, SKETCH, len(clean), lambda i: clean[i]), known)
             average["unseen_map"] = evaluate(averaged)
         run.report(step, average, every=25)
-    settle(averaged, clean_pages, clean_photos)
+    settle(averaged, features_of(averaged, SKETCH, len(clean), lambda i: clean[i]), known)
     options.out.mkdir(parents=True, exist_ok=True)
     common.release(averaged, options.out / "retrieval.safetensors", {"name": "retrieval"})
 
@@ -210,16 +264,18 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--sketches", type=Path, required=True, help="folder with sketch/CLASS and photo/CLASS")
     made.add_argument("--photos", type=Path, nargs="*", default=[], help="folders of pictures without sketches")
     made.add_argument("--lineart", type=Path, help="folder with line/NAME and color/NAME")
-    made.add_argument("--teacher", type=Path, required=True, help="SqueezeNet v1.0 weights (safetensors)")
+    made.add_argument("--network", type=Path, required=True, help="EfficientNet-Lite0 weights (.pth)")
     made.add_argument("--validation", type=Path, help="as --sketches, of other classes: for choosing only")
     made.add_argument("--validate-every", type=int, default=200)
     made.add_argument("--out", type=Path, default=Path("models"))
     made.add_argument("--work", type=Path, default=Path("training-retrieval"))
-    made.add_argument("--steps", type=int, default=2400)
-    made.add_argument("--batch", type=int, default=36, help="pairs a step")
+    made.add_argument("--steps", type=int, default=1700)
+    made.add_argument("--batch", type=int, default=40, help="pairs a step")
     made.add_argument("--labelled", type=float, default=0.6, help="share of the pairs whose class is known")
-    made.add_argument("--rate", type=float, default=4e-4)
-    made.add_argument("--knowledge", type=float, default=0.3, help="weight of the teacher's judgement")
+    made.add_argument("--rate", type=float, default=5e-4)
+    made.add_argument("--knowledge", type=float, default=0.3, help="weight of the network's judgement")
+    made.add_argument("--off-page", type=float, default=0.35, help="share of the drawings that the page cuts off")
+    made.add_argument("--start", type=Path, help="go on from these released weights")
     made.add_argument("--seed", type=int, default=0)
     return made
 
