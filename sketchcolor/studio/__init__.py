@@ -138,7 +138,7 @@ class Studio(Corrections):
             with contextlib.suppress(ImageError, OSError):
                 small[hit.path] = thumbnail(hit.path, Path(hit.path).stat().st_mtime_ns)
         session.hits = tuple(hit for hit in found if hit.path in small)
-        yield [(small[hit.path], f"alike {100 * hit.score:.0f}%") for hit in session.hits], []
+        yield [(small[hit.path], f"alike {100 * max(0, hit.score):.0f}%") for hit in session.hits], []
         mask = regions.sketch_foreground(drawing.ink, drawing.width).mask
         judged, _, notes = choose(session.hits, drawing.ink, mask, settings, explain=True)
         # They stay where they were shown: nobody shall click on one and get another.
