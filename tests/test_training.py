@@ -97,6 +97,8 @@ def test_contrast_wants_the_own_photo_and_its_class_and_ignores_what_is_nearly_t
 
 
 def test_a_retrieval_training_trains_the_sketch_side_alone_and_goes_on(tmp_path):
+    from safetensors.torch import save_file
+
     torch.save(network := published_network(), tmp_path / "network.pth")
     for number in range(4):
         name, colour = f"n{number}", (60 * number, 120, 40)
@@ -105,10 +107,10 @@ def test_a_retrieval_training_trains_the_sketch_side_alone_and_goes_on(tmp_path)
         save_image(tmp_path / "drawn" / "sketch" / f"c{number % 2}" / f"{name}-1.png", drawing)
         save_image(tmp_path / "loose" / f"{name}.png", photo_of_disc(color=colour[::-1]))
 
-    def train(steps):
+    def train(steps, *more, work="work"):
         command = ["--sketches", tmp_path / "drawn", "--photos", tmp_path / "loose", "--batch", 4, "--labelled", 0.5]
-        command += ["--network", tmp_path / "network.pth", "--work", tmp_path / "work", "--out", tmp_path / "out"]
-        retrieval.train(retrieval.parser().parse_args(map(str, [*command, "--steps", steps])))
+        command += ["--network", tmp_path / "network.pth", "--work", tmp_path / work, "--out", tmp_path / "out"]
+        retrieval.train(retrieval.parser().parse_args(map(str, [*command, "--steps", steps, *more])))
         return load_file(tmp_path / "out" / "retrieval.safetensors")
 
     first, second = train(1), train(2)
@@ -122,3 +124,8 @@ def test_a_retrieval_training_trains_the_sketch_side_alone_and_goes_on(tmp_path)
         assert not torch.equal(first[name], second[name])
     steps = [json.loads(line)["step"] for line in (tmp_path / "work" / "retrieval.log.jsonl").read_text().splitlines()]
     assert steps == [1, 2]
+    for number, weights in enumerate((first, second)):
+        save_file(weights, tmp_path / f"{number}.safetensors")
+    both = train(0, "--start", tmp_path / "0.safetensors", tmp_path / "1.safetensors", work="mean")
+    middle = (first["look.weight"].float() + second["look.weight"].float()) / 2
+    assert torch.allclose(both["look.weight"].float(), middle, atol=1e-4)

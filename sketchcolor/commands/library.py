@@ -35,7 +35,7 @@ def register(commands: Any) -> None:
     info = add_command(actions, "info", "what a library is", run_info)
     verify = add_command(actions, "verify", "check a library and its pictures", run_verify)
     duplicates = add_command(actions, "duplicates", "pictures that are the same, or nearly", run_duplicates)
-    duplicates.add_argument("--threshold", type=float, default=0.97, help="cosine of the vectors (default 0.97)")
+    duplicates.add_argument("--threshold", type=float, help="cosine of the vectors (default: that of most copies)")
     duplicates.add_argument("--leave-out", action="store_true", help="search no more than one of each kind from now on")
     for made in (build, add, remove):
         made.add_argument(
@@ -139,14 +139,15 @@ def run_info(options: argparse.Namespace) -> Answer:
 
 def run_duplicates(options: argparse.Namespace) -> Answer:
     """Print pairs; with --leave-out, search only one of each."""
-    from sketchcolor.retrieval.library import Library
+    from sketchcolor.retrieval.library import NEARLY_SAME, Library
 
     library = Library.open(options.library)
-    pairs = library.duplicates(options.threshold)
+    threshold = NEARLY_SAME if options.threshold is None else options.threshold
+    pairs = library.duplicates(threshold)
     if not options.json:
         for one, other, cosine in pairs:
             print(f"{cosine:.4f}  {one}  {other}")
-    twins = library.leave_out_duplicates(options.threshold) if options.leave_out else {}
+    twins = library.leave_out_duplicates(threshold) if options.leave_out else {}
     if options.leave_out:
         say(f"{len(twins)} pictures are left out of the search from now on")
     return {"pairs": [{"a": a, "b": b, "cosine": c} for a, b, c in pairs], "left_out": twins}, 0

@@ -20,6 +20,9 @@ from sketchcolor.retrieval.store import INDEX, TABLE, Store
 
 # From so many pictures on, the nearest ones help to find their like.
 HELP_FROM = 100
+# Cosine from which on two pictures are nearly the same: most copies that were resized, recompressed, trimmed or
+# brightened are, and no two of 700 others (models/retrieval.md).
+NEARLY_SAME = 0.95
 
 
 @dataclass(frozen=True)
@@ -118,14 +121,14 @@ class Library:
                 missing.append(row.path)
         return Verification(total, tuple(missing), tuple(changed), sound)
 
-    def duplicates(self, threshold: float = 0.97) -> list[tuple[str, str, float]]:
+    def duplicates(self, threshold: float = NEARLY_SAME) -> list[tuple[str, str, float]]:
         """Pairs of pictures that are the same or nearly: (path, path, cosine), most alike first."""
         vectors, ids = self.store.vectors()
         paths = [row.path for row in self.store.rows()]
         assert len(paths) == len(ids)
         return [(paths[i], paths[j], round(c, 4)) for i, j, c in indexes.near_duplicates(vectors, threshold)]
 
-    def leave_out_duplicates(self, threshold: float = 0.97) -> dict[str, str]:
+    def leave_out_duplicates(self, threshold: float = NEARLY_SAME) -> dict[str, str]:
         """Take near-duplicates out of the search, all but the first of each kind: {path left out: path kept}.
 
         They stay known, so that building again does not bring them back; removing and adding them does.

@@ -20,7 +20,7 @@ from __future__ import annotations
 import argparse
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,11 @@ class Evaluation:
         return mean_average_precision(queries, gallery, self.sketch_labels, self.photo_labels)
 
 
+def mean_weights(released: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of several trainings from the same beginning, float32 (Wortsman et al. 2022)."""
+    return {name: torch.stack([one[name].float() for one in released]).mean(0) for name in released[0]}
+
+
 def trained_parts(towers: TwoTowers, rate: float) -> list[dict[str, Any]]:
     """What is trained, in groups with their highest rates; everything else is frozen."""
     towers.requires_grad_(False)
@@ -193,8 +198,8 @@ def train(options: argparse.Namespace) -> None:
     with torch.no_grad():
         nn.init.orthogonal_(towers.look.weight)
         towers.kind.weight.copy_(kind_axes(known @ classifier[0].T).T @ classifier[0])
-    if options.start is not None:
-        towers.load_state_dict({name: value.float() for name, value in load_file(options.start).items()})
+    if options.start:
+        towers.load_state_dict(mean_weights([load_file(path) for path in options.start]))
     groups = trained_parts(towers, options.rate)
     averaged = copy.deepcopy(towers).eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(groups, weight_decay=0.02)
@@ -275,7 +280,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--rate", type=float, default=5e-4)
     made.add_argument("--knowledge", type=float, default=0.3, help="weight of the network's judgement")
     made.add_argument("--off-page", type=float, default=0.35, help="share of the drawings that the page cuts off")
-    made.add_argument("--start", type=Path, help="go on from these released weights")
+    made.add_argument("--start", type=Path, nargs="+", help="go on from released weights, of several from their mean")
     made.add_argument("--seed", type=int, default=0)
     return made
 
