@@ -159,6 +159,8 @@ def main() -> None:
     made.add_argument("--sketches", type=int, default=40)
     made.add_argument("--sheet", type=Path, help="contact sheet: start, style, one column for each backbone")
     options = made.parse_args()
+    if options.sheet is not None and not options.sheet.suffix:
+        made.error(f"--sheet {options.sheet}: say by a suffix what kind of picture, such as .png")
     borrowed: dict[str, Any] = {"weights": options.teacher, "pooling": "max"}
     teacher = load_backbone("squeezenet1_0", **borrowed)  # judges in float32
     how = options.precision
