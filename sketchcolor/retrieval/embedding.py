@@ -21,6 +21,8 @@ THINNEST, USUAL, THICKEST = 1.6, 2.2, 3.0
 SOFTNESS = 0.5
 # The drawing as other hands might have done it: (width, height, slant) of the page; the mean of all is asked with.
 HANDS = ((1.0, 1.0, 0.0), (1.035, 0.9, 0.0), (0.95, 0.95, 0.14), (0.95, 0.95, -0.14))
+# Pages that the network sees at once: what it makes of more does not stay in the processor's cache.
+AT_ONCE = 8
 # A stroke that is cut across is no longer than so many stroke widths there; strokes of one cut lie apart by this share
 # of the drawing's height.
 CROSSING, CUT_SPREAD = 2.5, 0.3
@@ -221,12 +223,15 @@ class TwoTowerEmbedding:
     def _run(self, pages: Sequence[Image], side: str) -> Vectors:
         import torch
 
-        batch = torch.from_numpy(np.stack(pages)).permute(0, 3, 1, 2).float() / 255
         quick = torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_is_quick("cpu"))
-        with torch.inference_mode(), quick:
-            features = self.network.features(batch.contiguous(memory_format=torch.channels_last), side)
-        with torch.inference_mode():
-            return np.ascontiguousarray(self.network.join(features.float(), side).numpy())
+        found = []
+        for start in range(0, len(pages), AT_ONCE):
+            batch = torch.from_numpy(np.stack(pages[start : start + AT_ONCE])).permute(0, 3, 1, 2).float() / 255
+            with torch.inference_mode(), quick:
+                features = self.network.features(batch.contiguous(memory_format=torch.channels_last), side)
+            with torch.inference_mode():  # in float32: vectors are compared to the third decimal
+                found.append(self.network.join(features.float(), side).numpy())
+        return np.ascontiguousarray(np.concatenate(found))
 
 
 @lru_cache(maxsize=1)

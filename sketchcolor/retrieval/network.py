@@ -64,7 +64,7 @@ class Conv(nn.Module):
     def forward(self, x: Tensor, side: str) -> Tensor:
         """See the class."""
         y = self.raw(x, self.weight * self.scale[side], self.offset[side])
-        return F.relu6(y) if self.clipped else y
+        return F.relu6(y, inplace=True) if self.clipped else y
 
 
 class Block(nn.Module):
@@ -86,7 +86,7 @@ class Block(nn.Module):
         y = x
         for conv in self.convs:
             y = conv(y, side)
-        return x + y if self.skips else y
+        return y.add_(x) if self.skips else y
 
 
 def _blocks(
