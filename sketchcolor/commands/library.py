@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sketchcolor.cli import Answer, Interrupt, add_command
 from sketchcolor.commands.terminal import Bar, say
+from sketchcolor.settings import NEARLY_SAME
 
 if TYPE_CHECKING:
     from sketchcolor.records import BuildReport, Hit, Progress
@@ -35,7 +36,9 @@ def register(commands: Any) -> None:
     info = add_command(actions, "info", "what a library is", run_info)
     verify = add_command(actions, "verify", "check a library and its pictures", run_verify)
     duplicates = add_command(actions, "duplicates", "pictures that are the same, or nearly", run_duplicates)
-    duplicates.add_argument("--threshold", type=float, help="cosine of the vectors (default: that of most copies)")
+    duplicates.add_argument(
+        "--threshold", type=float, default=NEARLY_SAME, help=f"cosine of the vectors (default {NEARLY_SAME})"
+    )
     duplicates.add_argument("--leave-out", action="store_true", help="search no more than one of each kind from now on")
     for made in (build, add, remove):
         made.add_argument(
@@ -139,15 +142,14 @@ def run_info(options: argparse.Namespace) -> Answer:
 
 def run_duplicates(options: argparse.Namespace) -> Answer:
     """Print pairs; with --leave-out, search only one of each."""
-    from sketchcolor.retrieval.library import NEARLY_SAME, Library
+    from sketchcolor.retrieval.library import Library
 
     library = Library.open(options.library)
-    threshold = NEARLY_SAME if options.threshold is None else options.threshold
-    pairs = library.duplicates(threshold)
+    pairs = library.duplicates(options.threshold)
     if not options.json:
         for one, other, cosine in pairs:
             print(f"{cosine:.4f}  {one}  {other}")
-    twins = library.leave_out_duplicates(threshold) if options.leave_out else {}
+    twins = library.leave_out_duplicates(options.threshold) if options.leave_out else {}
     if options.leave_out:
         say(f"{len(twins)} pictures are left out of the search from now on")
     return {"pairs": [{"a": a, "b": b, "cosine": c} for a, b, c in pairs], "left_out": twins}, 0

@@ -17,12 +17,10 @@ from sketchcolor.retrieval import build, indexes, starter
 from sketchcolor.retrieval.embedding import Embedding, Vectors, default_embedding
 from sketchcolor.retrieval.ranking import NEIGHBOURS, SPREAD_OVER, expand, spread
 from sketchcolor.retrieval.store import INDEX, TABLE, Store
+from sketchcolor.settings import NEARLY_SAME
 
 # From so many pictures on, the nearest ones help to find their like.
 HELP_FROM = 100
-# Cosine from which on two pictures are nearly the same: most copies that were resized, recompressed, trimmed or
-# brightened are, and no two of 700 others (models/retrieval.md).
-NEARLY_SAME = 0.95
 
 
 @dataclass(frozen=True)
