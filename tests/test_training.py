@@ -13,7 +13,7 @@ from conftest import draw_disc, photo_of_disc
 from sketchcolor.images import save_image
 from sketchcolor.retrieval.network import MEAN, PENULTIMATE, PHOTO, SKETCH, STD, TwoTowers
 from sketchcolor.style.compact import CompactEncoder
-from sketchcolor.training import published, retrieval, style
+from sketchcolor.training import drawings, published, retrieval, style
 from sketchcolor.training.pairs import Pair
 from sketchcolor.weights import load_file
 
@@ -129,3 +129,16 @@ def test_a_retrieval_training_trains_the_sketch_side_alone_and_goes_on(tmp_path)
     both = train(0, "--start", tmp_path / "0.safetensors", tmp_path / "1.safetensors", work="mean")
     middle = (first["look.weight"].float() + second["look.weight"].float()) / 2
     assert torch.allclose(both["look.weight"].float(), middle, atol=1e-4)
+
+
+def test_a_drawing_off_the_page_is_a_part_of_it_that_ends_straight():
+    rng = np.random.default_rng(0)
+    lines = np.zeros((60, 80), np.float32)
+    lines[10:50, 10:70] = rng.random((40, 60)).astype(np.float32)
+    for _ in range(8):
+        part = drawings.off_the_page(lines, rng)
+        assert part.shape == lines.shape and 0.3 * lines.sum() < part.sum() < 0.8 * lines.sum()
+        rows, columns = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
+        box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        assert (part[box] == lines[box]).all()
+        assert (len(rows), len(columns)) in {(40, len(columns)), (len(rows), 60)}

@@ -144,8 +144,18 @@ def _draw_stray(canvas: Array, width: int, rng: np.random.Generator) -> None:
     cv2.line(canvas, tuple(map(int, start)), tuple(map(int, end)), 255, width, cv2.LINE_AA)
 
 
-def redraw(lines: NDArray[Any], rng: np.random.Generator, *, off_page: float) -> NDArray[Any]:
-    """The same drawing by another hand: turned, bent, thicker or thinner, broken, a share of them cut by the page."""
+def off_the_page(lines: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    """What is left of a drawing where the page ends before it does, on any side, mostly its left or right."""
+    turns = 2 * int(rng.integers(2)) + int(rng.random() < 0.75)
+    left = np.rot90(lines, turns).copy()
+    drawn = np.flatnonzero((left > 0.3).any(1))
+    if len(drawn):
+        left[int(drawn[0] + rng.uniform(0.4, 0.7) * (drawn[-1] - drawn[0])) + 1 :] = 0
+    return np.ascontiguousarray(np.rot90(left, -turns))
+
+
+def redraw(lines: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    """The same drawing by another hand: turned, bent, thicker or thinner, broken."""
     height, width = lines.shape
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), rng.normal(0, 8), rng.uniform(0.85, 1.0))
     matrix[:, :2] *= rng.uniform(0.85, 1.15, (2, 1))
@@ -163,10 +173,6 @@ def redraw(lines: NDArray[Any], rng: np.random.Generator, *, off_page: float) ->
     for _ in range(int(rng.integers(0, 4))):
         top, left = rng.integers(0, height), rng.integers(0, width)
         out[top : top + rng.integers(6, 30), left : left + rng.integers(6, 30)] = 0
-    if rng.random() < off_page and (out > 0.3).any():
-        part = out.T if rng.random() < 0.75 else out  # a view: its end is the drawing's right, or its bottom
-        drawn = np.flatnonzero((part > 0.3).any(1))
-        part[int(drawn[0] + rng.uniform(0.4, 0.7) * (drawn[-1] - drawn[0])) + 1 :] = 0
     return np.asarray(out[:, ::-1] if rng.random() < 0.5 else out)
 
 

@@ -10,6 +10,8 @@ trained.
   Photos without a class that the network takes for nearly the same thing are left out, not pushed away.
 - Knowledge: from the drawing the network's judgement of its photo (1000 soft classes) must be predictable. Classes
   that no sketch shows are still told apart in this way.
+- Halves: a drawing that the page cuts off is shown beside the whole one, and has to find what that finds (as a network
+  learns from another's answers, Hinton et al. 2015), besides its own photo and class.
 - Variety: thousands of photos without sketches give drawings too, of the figure alone where one is found (its outline
   by an unsteady hand and inner edges; else edges, thinned, warped, broken), and pictures with their line drawing
   (OpenMoji) give pairs of another hand.
@@ -39,7 +41,8 @@ TEMPERATURE = 0.07
 SOFTNESS = 2.0
 MOVING_AVERAGE = 0.995
 INVENTED = 0.2  # share of the drawings of a labelled pair that are made from the photo all the same
-COMPLETED = 0.75  # share of the drawings that are completed, where they are cut off, as those are that one asks with
+COMPLETED = 0.6  # share of the cut drawings that are completed, where that is seen; one asks with both
+LIKE_THE_WHOLE = 0.7  # of what a cut drawing has to find is what the whole one finds, the rest its photo and class
 OWN_SHARE = 0.3  # of a drawing's target is its own photo, the rest are photos of its class
 NEARLY_SAME = 0.5  # cosine of class scores from which on photos without a common label are not told apart
 VERSIONS = 4  # of each photo: as it is, and varied
@@ -48,13 +51,17 @@ CALIBRATED_ON = 300  # drawings
 JUDGED_AT = 224  # pixels that the published network was made for
 
 
+def found_by(sketches: Tensor, photos: Tensor, ignored: Tensor) -> Tensor:
+    """Log of how likely each photo is to be found, (B, P): sketches (B, D), photos (P, D), unit length; bool (B, P)."""
+    return F.log_softmax((sketches @ photos.T / TEMPERATURE).masked_fill(ignored, -1e4), 1)
+
+
 def contrast_loss(sketches: Tensor, photos: Tensor, wanted: Tensor, ignored: Tensor) -> Tensor:
     """Cross-entropy of finding photos by sketches, by likeness (Khosla et al. 2020).
 
     sketches: (B, D), photos: (P, D), unit length; wanted: (B, P), rows of sum 1; ignored: bool (B, P).
     """
-    logits = (sketches @ photos.T / TEMPERATURE).masked_fill(ignored, -1e4)
-    return -(wanted * F.log_softmax(logits, 1)).sum(1).mean()
+    return -(wanted * found_by(sketches, photos, ignored)).sum(1).mean()
 
 
 def mean_average_precision(queries: Tensor, gallery: Tensor, wanted: Tensor, classes: Tensor) -> float:
@@ -209,23 +216,29 @@ def train(options: argparse.Namespace) -> None:
     for pair in data.pairs:
         by_label[pair.label].append(pair)
 
+    # Drawings that are shown cut off too, spread evenly: labelled pairs come first.
+    halved = np.linspace(0, options.batch, round(options.off_page * options.batch), endpoint=False).astype(int)
+
     def make(step: int) -> tuple[Tensor, Tensor, int, Tensor]:
-        """Pages, their own photos, the photos' version and the photos to tell them apart from."""
+        """Pages, their own photos, the photos' version and the photos to tell them apart from.
+
+        First the whole drawings, then the `halved` ones again, cut off.
+        """
         rng = np.random.default_rng((options.seed, step))
         labels = rng.choice(sorted(by_label), round(options.batch * options.labelled / 2), replace=False)
         chosen = [by_label[label][i] for label in labels for i in rng.choice(len(by_label[label]), 2, replace=False)]
         chosen += [data.loose[i] for i in rng.choice(len(data.loose), options.batch - len(chosen), replace=False)]
-        pages = []
+        whole = []
         for pair in chosen:
             own = pair.photos[0]
             if pair.drawing is None or rng.random() < INVENTED:
                 lines = draw(data.photos[own], figures[own], rng)
             else:
                 lines = 1 - data.drawings[pair.drawing][..., 0].astype(np.float32) / 255
-            lines = drawings.redraw(lines, rng, off_page=options.off_page)
-            if rng.random() < COMPLETED:
-                lines = completed(lines)
-            pages.append(sketch_page(lines, PAGE[SKETCH]))
+            whole.append(drawings.redraw(lines, rng))
+        cut = [drawings.off_the_page(whole[i], rng) for i in halved]
+        cut = [completed(lines) if rng.random() < COMPLETED else lines for lines in cut]
+        pages = [sketch_page(lines, PAGE[SKETCH]) for lines in whole + cut]
         others = torch.from_numpy(rng.choice(photos.unknown.numpy(), min(OTHERS, len(photos.unknown)), replace=False))
         shown = torch.tensor([pair.photos[0] for pair in chosen])
         return common.to_tensor(pages), shown, int(rng.integers(VERSIONS)), torch.cat([shown, photos.known, others])
@@ -237,14 +250,20 @@ def train(options: argparse.Namespace) -> None:
             group["lr"] = common.cosine_rate(step, options.steps, group["peak"], warm_up=100)
         seen = towers.features(pages, SKETCH)
         looks, _ = towers.answers(F.dropout(seen, 0.2))
+        looks, cut = looks[: len(own)], looks[len(own) :]
         theirs, _ = towers.answers(photos.versions[version][gallery])
         wanted, ignored = photos.targets(own, gallery)
         back, unasked = photos.targets(own, own)
         contrast = contrast_loss(looks, theirs, wanted, ignored)
         contrast = (contrast + contrast_loss(theirs[: len(own)], looks, back, unasked)) / 2
+        with torch.no_grad():
+            told = found_by(towers.answers(seen[: len(own)])[0], theirs, ignored).exp()
+            told = torch.lerp(wanted, told, LIKE_THE_WHOLE)[halved]
+        halves = contrast_loss(cut, theirs, told, ignored[halved]) if len(halved) else seen.new_zeros(())
         scores = F.linear(F.dropout(seen, 0.3), *classifier) / SOFTNESS
-        knowledge = F.kl_div(F.log_softmax(scores, 1), photos.judgement[own], reduction="batchmean")
-        loss = contrast + options.knowledge * knowledge
+        judged = photos.judgement[torch.cat([own, own[halved]])]
+        knowledge = F.kl_div(F.log_softmax(scores, 1), judged, reduction="batchmean")
+        loss = contrast + options.off_page * halves + options.knowledge * knowledge
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -253,7 +272,7 @@ def train(options: argparse.Namespace) -> None:
             for slow, fast in zip(averaged.parameters(), towers.parameters(), strict=True):
                 if fast.requires_grad:
                     slow.lerp_(fast, 1 - decay)
-        for key, value in (("contrast", contrast.item()), ("knowledge", knowledge.item())):
+        for key, value in (("contrast", contrast.item()), ("halves", halves.item()), ("knowledge", knowledge.item())):
             average[key] = 0.97 * average.get(key, value) + 0.03 * value
         if evaluate is not None and (step + 1) % options.validate_every == 0:
             settle(averaged, features_of(averaged, SKETCH, len(clean), lambda i: clean[i]), known)
@@ -279,7 +298,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--labelled", type=float, default=0.6, help="share of the pairs whose class is known")
     made.add_argument("--rate", type=float, default=5e-4)
     made.add_argument("--knowledge", type=float, default=0.3, help="weight of the network's judgement")
-    made.add_argument("--off-page", type=float, default=0.35, help="share of the drawings that the page cuts off")
+    made.add_argument("--off-page", type=float, default=0.5, help="share of the drawings that are shown cut off, too")
     made.add_argument("--start", type=Path, nargs="+", help="go on from released weights, of several from their mean")
     made.add_argument("--seed", type=int, default=0)
     return made
