@@ -14,7 +14,16 @@ from sketchcolor.errors import ImageError, SettingsError, WeightsError
 from sketchcolor.settings import StyleSettings
 from sketchcolor.style import losses, maps, modes
 from sketchcolor.style.backbones import load_backbone
-from sketchcolor.style.compact import CompactEncoder, _averaged, layer_names
+from sketchcolor.style.compact import (
+    DIRECTIONS,
+    MIXED,
+    MIXED_FROM,
+    SMALL,
+    CompactEncoder,
+    _averaged,
+    _root_of_squares,
+    layer_names,
+)
 from sketchcolor.style.objective import Job, Style
 from sketchcolor.style.pixels import to_image, to_tensor
 from sketchcolor.style.statistics import index_regions, statistics
@@ -151,6 +160,28 @@ def test_averaging_knows_its_own_gradient(size):
     expected = torch.nn.functional.avg_pool2d(x, 3, 2, 1, count_include_pad=False)
     assert torch.equal(_averaged(x), expected)
     assert torch.autograd.gradcheck(_averaged, x)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 7), (2, 3), (1, 1)])
+def test_root_of_mean_squares_knows_its_own_gradient(size):
+    x = (0.1 + torch.rand(1, 2, *size, dtype=torch.float64)).requires_grad_(True)
+    expected = (torch.nn.functional.avg_pool2d(x**2, 3, 2, 1, count_include_pad=False) + SMALL).sqrt()
+    assert torch.allclose(_root_of_squares(x), expected)
+    assert torch.autograd.gradcheck(_root_of_squares, x)
+
+
+def test_a_few_random_directions_tell_covariances_apart_as_all_channels_do():
+    backbone = load_backbone("compact")
+    pictures = [torch.nn.functional.interpolate(torch.rand(1, 3, n, n), (96, 96), mode="bicubic") for n in (6, 12, 48)]
+    whole = index_regions(torch.ones(1, 12, 12), (12, 12))
+    found = [backbone(picture.clamp(0, 1), (MIXED_FROM, MIXED)) for picture in pictures]
+    assert found[0][MIXED].shape[1] == DIRECTIONS < found[0][MIXED_FROM].shape[1]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        gaps = {
+            layer: float(losses.style_loss(*(statistics(found[n][layer], whole) for n in (one, other)), [1.0]))
+            for layer in (MIXED_FROM, MIXED)
+        }
+        assert 0.6 * gaps[MIXED_FROM] < gaps[MIXED] < 1.6 * gaps[MIXED_FROM]
 
 
 @pytest.mark.parametrize("side", [1, 16, 33])

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from sketchcolor.devices import bfloat16_is_quick
 from sketchcolor.errors import SettingsError, WeightsError
-from sketchcolor.style.compact import CompactEncoder, layer_names, normalised
+from sketchcolor.style.compact import MIXED, CompactEncoder, layer_names, normalised
 from sketchcolor.style.recomputing import recomputing
 from sketchcolor.weights import cached_path, load_file, load_shipped
 
@@ -201,7 +201,7 @@ def _load(
         network = CompactEncoder()
         if not random:
             _fill(network, load_file(weights) if weights else load_shipped("compact"), str(weights or name))
-        style = ("relu2_1", "relu3_3", "relu4_1", "relu4_4", "relu5_1")
+        style = ("relu2_1", "relu3_3", "relu4_1", MIXED, "relu5_1")
         return Backbone(
             name, layer_names(), style, ("relu4_1",), 1, _frozen(network, device, kind), 96,
             spare=partial(network, spare=True),

@@ -34,6 +34,9 @@ STAGES: tuple[tuple[int | tuple[int, int], ...], ...] = (
 # Stages before which the root of the mean square is taken: nearer to the largest value, which these fire modules know
 # from their teacher, and smooth like a mean (L2 pooling, Henaff & Simoncelli 2016).
 L2_STAGES = (4, 5)
+# A layer's covariance costs by the square of its channels. Seen along a few fixed random directions it is nearly as far
+# from another's as it is (Johnson & Lindenstrauss 1984): the layer, its source, and the number of directions.
+MIXED, MIXED_FROM, DIRECTIONS = "mix4_4", "relu4_4", 64
 SMALL = 1e-6
 RECOMPUTED = 3  # stages that are computed again where memory is short
 MINIMUM_SIDE = 16
@@ -53,8 +56,10 @@ def normalised(image: Tensor, kind: torch.dtype) -> Tensor:
 
 
 def layer_names() -> tuple[str, ...]:
-    """Names of all layers in order: `relu<stage>_<layer>`."""
-    return tuple(f"relu{stage}_{n}" for stage, layers in enumerate(STAGES, 1) for n in range(1, len(layers) + 1))
+    """Names of all layers in order: `relu<stage>_<layer>`, and MIXED behind the one it is made from."""
+    names = [f"relu{stage}_{n}" for stage, layers in enumerate(STAGES, 1) for n in range(1, len(layers) + 1)]
+    names.insert(names.index(MIXED_FROM) + 1, MIXED)
+    return tuple(names)
 
 
 def _padded(x: Tensor) -> Tensor:
@@ -77,23 +82,49 @@ class _Averaged(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        # Of a window's places 2i - 1, 2i, 2i + 1 the first may lie before the picture, the last behind it.
-        rows, columns = (grad.new_full(((length + 1) // 2,), 3.0) for length in ctx.size)
-        for counts, length in zip((rows, columns), ctx.size, strict=True):
-            counts[0] -= 1
-            counts[-1] -= length % 2
-        x = (grad / (rows[:, None] * columns)).permute(0, 2, 3, 1)
-        for dim, length in enumerate(ctx.size, 1):
-            between, others = x.clone(), x.shape[dim] - 1
-            between.narrow(dim, 0, others).add_(x.narrow(dim, 1, others))
-            x = torch.stack([x, between], dim + 1).flatten(dim, dim + 1).narrow(dim, 0, length)
-        return x.permute(0, 3, 1, 2)
+        return _passed_on(grad, *ctx.size)
+
+
+class _Root(torch.autograd.Function):
+    """See `_root_of_squares`: its gradient, g x / y over the number of values, is written in one go."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = F.avg_pool2d(x * x, 3, 2, 1, count_include_pad=False).add_(SMALL).sqrt_()
+        ctx.save_for_backward(x, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        x, y = ctx.saved_tensors
+        return _passed_on(grad / y, x.shape[2], x.shape[3]).mul_(x)
+
+
+def _passed_on(grad: Tensor, height: int, width: int) -> Tensor:
+    """The gradient of means over 3 x 3 values, two apart: (B, C, ceil(h / 2), ceil(w / 2)) -> (B, C, h, w), new."""
+    # Of a window's places 2i - 1, 2i, 2i + 1 the first may lie before the picture, the last behind it.
+    rows, columns = (grad.new_full(((length + 1) // 2,), 3.0) for length in (height, width))
+    for counts, length in ((rows, height), (columns, width)):
+        counts[0] -= 1
+        counts[-1] -= length % 2
+    x = (grad / (rows[:, None] * columns)).permute(0, 2, 3, 1)
+    for dim, length in ((1, height), (2, width)):
+        between, others = x.clone(), x.shape[dim] - 1
+        between.narrow(dim, 0, others).add_(x.narrow(dim, 1, others))
+        x = torch.stack([x, between], dim + 1).flatten(dim, dim + 1).narrow(dim, 0, length)
+    return x.permute(0, 3, 1, 2)
 
 
 def _averaged(x: Tensor) -> Tensor:
     """Half the size; windows as wide as the teacher's."""
     mean: Tensor = _Averaged.apply(x)
     return mean
+
+
+def _root_of_squares(x: Tensor) -> Tensor:
+    """Half the size: the root of the mean square of windows as wide as the teacher's."""
+    root: Tensor = _Root.apply(x)
+    return root
 
 
 class Fire(nn.Module):
@@ -107,8 +138,8 @@ class Fire(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        x = F.relu(self.squeeze(x))
-        return F.relu(torch.cat([self.expand1x1(x), self.expand3x3(_padded(x))], 1))
+        x = F.relu_(self.squeeze(x))
+        return F.relu_(torch.cat([self.expand1x1(x), self.expand3x3(_padded(x))], 1))
 
 
 class CompactEncoder(nn.Module):
@@ -122,10 +153,11 @@ class CompactEncoder(nn.Module):
     def __init__(self, *, batch_norm: bool = False) -> None:
         super().__init__()
         self.convs, self.norms, self.fires = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
-        channels = 3
+        channels, widths = 3, {}
         for stage, layers in enumerate(STAGES, 1):
             for position, layer in enumerate(layers, 1):
                 name = f"{stage}_{position}"
+                widths[f"relu{name}"] = layer[1] if isinstance(layer, tuple) else layer
                 if isinstance(layer, tuple):
                     self.fires[name] = Fire(channels, *layer)
                     channels = layer[1]
@@ -136,20 +168,23 @@ class CompactEncoder(nn.Module):
                 if batch_norm:
                     self.norms[name] = nn.BatchNorm2d(layer, momentum=0.02)
                 channels = layer
+        mixture = torch.randn(widths[MIXED_FROM], DIRECTIONS, generator=torch.Generator().manual_seed(3))
+        self.mixture: Tensor
+        self.register_buffer("mixture", torch.linalg.qr(mixture)[0].T[..., None, None].contiguous(), persistent=False)
 
     def _layer(self, name: str, x: Tensor) -> Tensor:
         if name in self.fires:
             made: Tensor = self.fires[name](x)
             return made
         x = self.convs[name](_ahead(x) if name == "1_1" else _padded(x))
-        return F.relu(self.norms[name](x) if self.norms else x)
+        return F.relu_(self.norms[name](x) if self.norms else x)
 
     def _stage(self, stage: int, depth: int, x: Tensor) -> tuple[Tensor, ...]:
         """The first `depth` layers of a stage, from the last layer of the stage before."""
         if stage == 2:
             x = F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
         elif stage in L2_STAGES:
-            x = _averaged(x * x).add(SMALL).sqrt()
+            x = _root_of_squares(x)
         elif stage > 2:
             x = _averaged(x)
         found = []
@@ -174,6 +209,8 @@ class CompactEncoder(nn.Module):
             made = recomputed(make, x) if spare and stage <= RECOMPUTED else make(x)
             x = made[-1]
             found.update((name, features) for name, features in zip(names, made, strict=True) if name in layers)
+            if MIXED in layers and MIXED_FROM in names:
+                found[MIXED] = F.conv2d(made[names.index(MIXED_FROM)], self.mixture)
         return found
 
     @torch.no_grad()
