@@ -83,7 +83,7 @@ QUALITIES = ("preview", "normal", "high")
 # What the app takes from one address.
 JOBS_A_MINUTE = 60
 # Cosine from which on two pictures are nearly the same: most copies recompressed, trimmed a little or brightened are,
-# and no two of 700 others (models/retrieval.md).
+# and of 700 others one pair, a face photographed twice (models/retrieval.md).
 NEARLY_SAME = 0.95
 STYLE_MODES = ("global", "segmented", "laplacian", "doodle")
 

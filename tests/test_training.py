@@ -13,7 +13,7 @@ from conftest import draw_disc, photo_of_disc
 from sketchcolor.images import save_image
 from sketchcolor.retrieval.network import MEAN, PENULTIMATE, PHOTO, SKETCH, STD, TwoTowers
 from sketchcolor.style.compact import CompactEncoder
-from sketchcolor.training import drawings, published, retrieval, style
+from sketchcolor.training import drawings, gallery, published, retrieval, style
 from sketchcolor.training.pairs import Pair
 from sketchcolor.weights import load_file
 
@@ -88,9 +88,9 @@ def test_contrast_wants_the_own_photo_and_its_class_and_ignores_what_is_nearly_t
         pairs = (Pair(0, (0, 1), 0), Pair(1, (2,), 1))
 
     things = torch.eye(5)[[0, 1, 2, 3, 3]]  # the last two photos, which have no class, show the same thing
-    photos = retrieval.Photos(Labelled(), things, [things], (10 * torch.eye(5), torch.zeros(5)))
+    photos = gallery.Photos(Labelled(), things, [things], (10 * torch.eye(5), torch.zeros(5)))
     wanted, ignored = photos.targets(torch.tensor([0, 3]), torch.tensor([0, 3, 0, 1, 2, 4]))
-    share = retrieval.OWN_SHARE
+    share = gallery.OWN_SHARE
     assert wanted[0].tolist() == pytest.approx([share + (1 - share) / 2, 0, 0, (1 - share) / 2, 0, 0])
     assert wanted[1].tolist() == [0, 1, 0, 0, 0, 0]
     assert ignored.tolist() == [[False, False, True, False, False, False], [False] * 5 + [True]]

@@ -22,7 +22,7 @@ from __future__ import annotations
 import argparse
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,21 +34,17 @@ from torch import Tensor, nn
 from sketchcolor.retrieval.embedding import completed, even_strokes, photo_page, sketch_page
 from sketchcolor.retrieval.network import KIND, PAGE, PHOTO, SKETCH, Conv, TwoTowers
 from sketchcolor.training import common, drawings, published
-from sketchcolor.training.pairs import Data, Picture, draw, find_figures, vary_photo
+from sketchcolor.training.gallery import SOFTNESS, VERSIONS, Photos, features_of, look_at_photos
+from sketchcolor.training.pairs import Data, Picture, draw, find_figures
 from sketchcolor.weights import load_file
 
 TEMPERATURE = 0.07
-SOFTNESS = 2.0
 MOVING_AVERAGE = 0.995
 INVENTED = 0.2  # share of the drawings of a labelled pair that are made from the photo all the same
 COMPLETED = 0.6  # share of the cut drawings that are completed, where that is seen; one asks with both
 LIKE_THE_WHOLE = 0.7  # of what a cut drawing has to find is what the whole one finds, the rest its photo and class
-OWN_SHARE = 0.3  # of a drawing's target is its own photo, the rest are photos of its class
-NEARLY_SAME = 0.5  # cosine of class scores from which on photos without a common label are not told apart
-VERSIONS = 4  # of each photo: as it is, and varied
 OTHERS = 1500  # photos without a class in the gallery of each step
 CALIBRATED_ON = 300  # drawings
-JUDGED_AT = 224  # pixels that the published network was made for
 
 
 def found_by(sketches: Tensor, photos: Tensor, ignored: Tensor) -> Tensor:
@@ -70,40 +66,6 @@ def mean_average_precision(queries: Tensor, gallery: Tensor, wanted: Tensor, cla
     hits = (classes[order] == wanted[:, None]).float()
     precision = hits.cumsum(1) / torch.arange(1, hits.shape[1] + 1)
     return float(((precision * hits).sum(1) / hits.sum(1)).mean())
-
-
-@torch.no_grad()
-def features_of(towers: TwoTowers, side: str, count: int, page: Callable[[int], Picture], *, what: str = "") -> Tensor:
-    """Features float32 (count, PENULTIMATE) of the pages page(0), page(1) ...; with `what`, progress is told."""
-    found = []
-    for start in range(0, count, 32):
-        with common.mixed_precision():
-            batch = common.to_tensor([page(i) for i in range(start, min(start + 32, count))])
-            found.append(towers.features(batch, side).float())
-        if what:
-            common.say(f"\r{what} {start}/{count}", end="")
-    return torch.cat(found)
-
-
-def look_at_photos(towers: TwoTowers, paths: Sequence[Path], cache: Path) -> tuple[Tensor, list[Tensor]]:
-    """Features of all photos, float32 (N, PENULTIMATE): for the judgement, and VERSIONS of them; kept in `cache`."""
-    if cache.exists():
-        kept = torch.load(cache, weights_only=True)
-        return kept["judged"].float(), [v.float() for v in kept["versions"]]
-    rng = np.random.default_rng(0)
-
-    def look(side: int, change: Callable[[Picture], Picture], what: str) -> Tensor:
-        def page(index: int) -> Picture:
-            return photo_page(change(common.load_pictures([paths[index]], quiet=True)[0]), side)
-
-        return features_of(towers, PHOTO, len(paths), page, what=what)
-
-    judged = look(JUDGED_AT, lambda photo: photo, "photos judged")
-    versions = [look(PAGE[PHOTO], lambda photo: photo, "photos")]
-    versions += [look(PAGE[PHOTO], lambda p: vary_photo(p, rng), f"photos, version {n}") for n in range(1, VERSIONS)]
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"judged": judged.half(), "versions": [v.half() for v in versions]}, cache)
-    return judged, versions
 
 
 def kind_axes(scores: Tensor) -> Tensor:
@@ -159,31 +121,6 @@ def trained_parts(towers: TwoTowers, rate: float) -> list[dict[str, Any]]:
         side += [conv.scale[SKETCH], conv.offset[SKETCH]]
     groups: list[tuple[list[nn.Parameter], float]] = [(side, rate), (list(towers.look.parameters()), 2 * rate)]
     return [{"params": [p.requires_grad_(True) for p in chosen], "peak": peak} for chosen, peak in groups]
-
-
-class Photos:
-    """All photos' features, and which of them are which class."""
-
-    def __init__(self, data: Data, judged: Tensor, versions: list[Tensor], classifier: tuple[Tensor, Tensor]) -> None:
-        weight, bias = classifier
-        self.versions, self.judgement = versions, F.softmax((judged @ weight.T + bias) / SOFTNESS, dim=1)
-        scores = judged @ weight.T
-        self.things = F.normalize(scores - scores.mean(0), dim=1)
-        self.label = torch.full((len(judged),), -1)
-        for pair in data.pairs:
-            self.label[list(pair.photos)] = pair.label
-        self.known, self.unknown = (torch.nonzero(c)[:, 0] for c in (self.label >= 0, self.label < 0))
-
-    def targets(self, own: Tensor, gallery: Tensor) -> tuple[Tensor, Tensor]:
-        """Contrast's `wanted` and `ignored` for drawings of the photos `own` (B,), the first of the gallery (P,)."""
-        first = torch.zeros(len(own), len(gallery), dtype=torch.bool)
-        first[:, : len(own)] = torch.eye(len(own), dtype=torch.bool)
-        again = (own[:, None] == gallery[None]) & ~first
-        mates = (self.label[own][:, None] == self.label[gallery][None]) & (self.label[own] >= 0)[:, None] & ~again
-        close = (self.things[own] @ self.things[gallery].T > NEARLY_SAME) & ~mates & ~first
-        shared = mates.float() / mates.sum(1, keepdim=True).clamp_min(1)
-        wanted = torch.where(mates.any(1)[:, None], (1 - OWN_SHARE) * shared + OWN_SHARE * first, first.float())
-        return wanted, close | again
 
 
 def train(options: argparse.Namespace) -> None:
