@@ -34,7 +34,7 @@ def run_list(options: argparse.Namespace) -> Answer:
             "file": c.file,
             "there": True,
             "purpose": c.purpose,
-            "trust": "ours, sha256 in the card",
+            "trust": "shipped, sha256 in the card",
         }
         for c in cards().values()
     ]
