@@ -98,7 +98,7 @@ def test_bfloat16_features_are_those_of_float32_but_for_rounding():
 
 
 @pytest.mark.parametrize("regions", [1, 3])
-def test_statistics_of_rounded_features_are_exact_but_for_the_products_rounding(regions):
+def test_statistics_of_rounded_features_are_exact_but_for_the_sums_rounding(regions):
     torch.manual_seed(4)
     rows = torch.arange(47) * regions // 47
     masks = torch.stack([(rows == r).float()[:, None].expand(47, 61) for r in range(regions)])
@@ -111,7 +111,7 @@ def test_statistics_of_rounded_features_are_exact_but_for_the_products_rounding(
         (made.mean.sum() + (made.second * (pull + pull.T)).sum()).backward()
         found.append((made.mean.detach(), made.second.detach(), features.grad.float()))
     # Covariances of channels that have nothing to do with each other are what is left of far larger products.
-    for (exact, rounded), most in zip(zip(*found, strict=True), (1e-5, 2e-2, 1e-2), strict=True):
+    for (exact, rounded), most in zip(zip(*found, strict=True), (1e-3, 2e-2, 1e-2), strict=True):
         assert float((rounded - exact).norm() / exact.norm()) < most
 
 

@@ -11,7 +11,7 @@ few thousand pictures is what lies deep.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from sketchcolor.style.gradients import (
+    BLOCK,
+    averaged,
+    block_means,
+    block_weights,
+    in_blocks,
+    padded,
+    root_of_squares,
+)
 from sketchcolor.style.recomputing import recomputed
 
 # Layers at strides 1, 2, 4, 8, 16: the channels of a 3x3 convolution, or the squeezed and expanded channels of a fire
@@ -37,7 +46,7 @@ L2_STAGES = (4, 5)
 # A layer's covariance costs by the square of its channels. Seen along a few fixed random directions it is nearly as far
 # from another's as it is (Johnson & Lindenstrauss 1984): the layer, its source, and the number of directions.
 MIXED, MIXED_FROM, DIRECTIONS = "mix4_4", "relu4_4", 64
-SMALL = 1e-6
+FIRST = "relu1_1"
 RECOMPUTED = 3  # stages that are computed again where memory is short
 MINIMUM_SIDE = 16
 # ImageNet's channel statistics, the same that the teacher was trained with.
@@ -62,73 +71,31 @@ def layer_names() -> tuple[str, ...]:
     return tuple(names)
 
 
-def _padded(x: Tensor) -> Tensor:
-    # A side of one pixel has nothing to reflect; its only pixel is repeated.
-    return F.pad(x, (1, 1, 1, 1), mode="reflect" if min(x.shape[-2:]) > 1 else "replicate")
-
-
 def _ahead(x: Tensor) -> Tensor:
     """Padded so that the first 3 x 3 window begins at the first pixel: values lie where the teacher's lie."""
     return F.pad(x, (0, 2, 0, 2), mode="reflect" if min(x.shape[-2:]) > 2 else "replicate")
 
 
-class _Averaged(torch.autograd.Function):
-    """See `_averaged`: torch's own, but for a gradient that is three times as fast in bfloat16."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.size = x.shape[2:]
-        return F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return _passed_on(grad, *ctx.size)
+def _now(function: Callable[..., Any], *inputs: Tensor) -> Any:
+    return function(*inputs)
 
 
-class _Root(torch.autograd.Function):
-    """See `_root_of_squares`: its gradient, g x / y over the number of values, is written in one go."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        y = F.avg_pool2d(x * x, 3, 2, 1, count_include_pad=False).add_(SMALL).sqrt_()
-        ctx.save_for_backward(x, y)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        x, y = ctx.saved_tensors
-        return _passed_on(grad / y, x.shape[2], x.shape[3]).mul_(x)
+# Channels may come in parts, one behind the other: what is made in parts need not be put together first.
+Parts = tuple[Tensor, ...]
 
 
-def _passed_on(grad: Tensor, height: int, width: int) -> Tensor:
-    """The gradient of means over 3 x 3 values, two apart: (B, C, ceil(h / 2), ceil(w / 2)) -> (B, C, h, w), new."""
-    # Of a window's places 2i - 1, 2i, 2i + 1 the first may lie before the picture, the last behind it.
-    rows, columns = (grad.new_full(((length + 1) // 2,), 3.0) for length in (height, width))
-    for counts, length in ((rows, height), (columns, width)):
-        counts[0] -= 1
-        counts[-1] -= length % 2
-    x = (grad / (rows[:, None] * columns)).permute(0, 2, 3, 1)
-    for dim, length in ((1, height), (2, width)):
-        between, others = x.clone(), x.shape[dim] - 1
-        between.narrow(dim, 0, others).add_(x.narrow(dim, 1, others))
-        x = torch.stack([x, between], dim + 1).flatten(dim, dim + 1).narrow(dim, 0, length)
-    return x.permute(0, 3, 1, 2)
-
-
-def _averaged(x: Tensor) -> Tensor:
-    """Half the size; windows as wide as the teacher's."""
-    mean: Tensor = _Averaged.apply(x)
-    return mean
-
-
-def _root_of_squares(x: Tensor) -> Tensor:
-    """Half the size: the root of the mean square of windows as wide as the teacher's."""
-    root: Tensor = _Root.apply(x)
-    return root
+def _across(parts: Parts, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """1x1 convolution of channels that come in parts."""
+    sizes = [part.shape[1] for part in parts]
+    first, *more = zip(parts, weight.split(sizes, 1), strict=True)
+    x = F.conv2d(first[0], first[1], bias)
+    for part, own in more:
+        x = x.add_(F.conv2d(part, own))
+    return x
 
 
 class Fire(nn.Module):
-    """(B, C, h, w) -> (B, expanded, h, w): squeezed by 1x1, then half 1x1 and half 3x3 (Iandola et al. 2016)."""
+    """Squeezed by 1x1, then half expanded by 1x1 and half by 3x3 (Iandola et al. 2016): two parts of channels."""
 
     def __init__(self, channels: int, squeezed: int, expanded: int) -> None:
         super().__init__()
@@ -136,10 +103,11 @@ class Fire(nn.Module):
         self.expand1x1 = nn.Conv2d(squeezed, expanded // 2, 1)
         self.expand3x3 = nn.Conv2d(squeezed, expanded // 2, 3)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
-        x = F.relu_(self.squeeze(x))
-        return F.relu_(torch.cat([self.expand1x1(x), self.expand3x3(_padded(x))], 1))
+    def forward(self, parts: Parts, rectify: bool = True) -> Parts:
+        """Parts (B, C, h, w) -> two of (B, expanded / 2, h, w); with or without the last rectification."""
+        x = F.relu_(_across(parts, self.squeeze.weight, self.squeeze.bias))
+        made = self.expand1x1(x), self.expand3x3(padded(x))
+        return (F.relu_(made[0]), F.relu_(made[1])) if rectify else made
 
 
 class CompactEncoder(nn.Module):
@@ -172,25 +140,29 @@ class CompactEncoder(nn.Module):
         self.mixture: Tensor
         self.register_buffer("mixture", torch.linalg.qr(mixture)[0].T[..., None, None].contiguous(), persistent=False)
 
-    def _layer(self, name: str, x: Tensor) -> Tensor:
+    def _layer(self, name: str, parts: Parts, rectify: bool = True) -> Parts:
         if name in self.fires:
-            made: Tensor = self.fires[name](x)
+            made: Parts = self.fires[name](parts, rectify)
             return made
-        x = self.convs[name](_ahead(x) if name == "1_1" else _padded(x))
-        return F.relu_(self.norms[name](x) if self.norms else x)
+        (x,) = parts
+        x = self.convs[name](_ahead(x) if name == "1_1" else padded(x))
+        return (F.relu_(self.norms[name](x) if self.norms else x),)
 
-    def _stage(self, stage: int, depth: int, x: Tensor) -> tuple[Tensor, ...]:
-        """The first `depth` layers of a stage, from the last layer of the stage before."""
-        if stage == 2:
-            x = F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
-        elif stage in L2_STAGES:
-            x = _root_of_squares(x)
-        elif stage > 2:
-            x = _averaged(x)
-        found = []
+    def _begin(self, image: Tensor) -> Tensor:
+        """What stage 2 sees, from the picture in one go: the convolution of stage 1, rectified, halved."""
+        conv = self.convs["1_1"]
+        assert isinstance(conv, nn.Conv2d) and conv.bias is not None
+        mean, std = (image.new_tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+        blocks = in_blocks(image, mean, std, conv.weight.dtype)
+        x = F.conv2d(blocks, block_weights(conv.weight), conv.bias.repeat(BLOCK**2))
+        return block_means(x, image.shape[-2], image.shape[-1])
+
+    def _stage(self, stage: int, depth: int, rectify: bool, *parts: Tensor) -> tuple[Parts, ...]:
+        """The first `depth` layers of a stage, the last of them rectified or not, from the parts of a layer."""
+        found: list[Parts] = []
         for position in range(1, depth + 1):
-            x = self._layer(f"{stage}_{position}", x)
-            found.append(x)
+            parts = self._layer(f"{stage}_{position}", parts, rectify or position < depth)
+            found.append(parts)
         return tuple(found)
 
     def forward(self, image: Tensor, layers: Sequence[str], spare: bool = False) -> dict[str, Tensor]:
@@ -199,18 +171,29 @@ class CompactEncoder(nn.Module):
         spare: the finest features are not kept for the gradient but computed again.
         """
         needed = layer_names()[: 1 + max(map(layer_names().index, layers))]
+        wanted = {MIXED_FROM if name == MIXED else name for name in layers}
         found: dict[str, Tensor] = {}
-        x = normalised(image, next(self.parameters()).dtype)
-        for stage in range(1, len(STAGES) + 1):
+        again = recomputed if spare else _now
+        quick = FIRST not in wanted and not self.norms and min(image.shape[-2:]) >= 2 * BLOCK
+        parts: Parts = (again(self._begin, image) if quick else normalised(image, next(self.parameters()).dtype),)
+        rectified = True
+        for stage in range(2 if quick else 1, len(STAGES) + 1):
             names = [name for name in needed if name.startswith(f"relu{stage}_")]
             if not names:
                 break
-            make = partial(self._stage, stage, len(names))
-            made = recomputed(make, x) if spare and stage <= RECOMPUTED else make(x)
-            x = made[-1]
-            found.update((name, features) for name, features in zip(names, made, strict=True) if name in layers)
+            if stage == 2 and not quick:
+                parts = (F.avg_pool2d(parts[0], 2, ceil_mode=True, count_include_pad=False),)
+            elif stage > 2:
+                halve = partial(root_of_squares, rectify=not rectified) if stage in L2_STAGES else averaged
+                parts = tuple(halve(part) for part in parts)
+            # Where nobody asks for a stage's last layer, the root of squares rectifies it: one pass less.
+            rectified = names[-1] in wanted or stage + 1 not in L2_STAGES
+            make = partial(self._stage, stage, len(names), rectified)
+            made = (again if stage <= RECOMPUTED else _now)(make, *parts)
+            parts = made[-1]
+            found.update((name, torch.cat(own, 1)) for name, own in zip(names, made, strict=True) if name in layers)
             if MIXED in layers and MIXED_FROM in names:
-                found[MIXED] = F.conv2d(made[names.index(MIXED_FROM)], self.mixture)
+                found[MIXED] = _across(made[names.index(MIXED_FROM)], self.mixture)
         return found
 
     @torch.no_grad()

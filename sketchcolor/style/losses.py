@@ -6,7 +6,7 @@ differ from it by a constant for each layer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -26,21 +26,38 @@ def content_loss(features: Tensor, target: Tensor, trust: Tensor | None = None, 
     trust: (1, 1, h, w) in [0, 1], how much each place counts; None: all alike. whole: for a tile, the whole target.
     """
     scale = (target if whole is None else whole).float().square().mean() + SMALL
-    if trust is None:
-        return _mean_square(features - target) / scale
-    return _mean_square((features - target) * trust.sqrt().to(features.dtype)) / scale
+    if trust is not None:
+        root = trust.sqrt().to(features.dtype)
+        features, target = features * root, target * root
+    return _squared_distance(features, target) / (target.numel() * scale)
 
 
 def gatys_content_loss(features: Tensor, target: Tensor) -> Tensor:
     """1/2 sum (F - P)^2 (Gatys et al. 2016, equation 1)."""
-    difference = features - target
-    return 0.5 * difference.numel() * _mean_square(difference)
+    return 0.5 * _squared_distance(features, target)
 
 
-def _mean_square(values: Tensor) -> Tensor:
-    """Mean of the squares, float32. By way of the norm: its gradient is one array, and made in one go."""
-    norm: Tensor = torch.linalg.vector_norm(values, dtype=torch.float32)
-    return norm.square() / values.numel()
+class _SquaredDistance(torch.autograd.Function):
+    """See `_squared_distance`. Its gradient is one array, made in one go."""
+
+    @staticmethod
+    def forward(ctx: Any, ours: Tensor, target: Tensor, dims: tuple[int, ...] | None) -> Tensor:
+        gap = ours - target
+        ctx.save_for_backward(gap)
+        ctx.shape = [1 if dims is None or dim in dims else length for dim, length in enumerate(gap.shape)]
+        norm: Tensor = torch.linalg.vector_norm(gap, dim=dims, dtype=torch.float32)
+        return norm.square_()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        (gap,) = ctx.saved_tensors
+        return gap * (2 * grad).view(ctx.shape).to(gap.dtype), None, None
+
+
+def _squared_distance(ours: Tensor, target: Tensor, dims: tuple[int, ...] | None = None) -> Tensor:
+    """Sum of the squares of `ours - target` over all dimensions, or over some, float32; a gradient for ours alone."""
+    distance: Tensor = _SquaredDistance.apply(ours, target, dims)
+    return distance
 
 
 def gatys_style_loss(ours: Statistics, target: Statistics, weights: Sequence[float]) -> Tensor:
@@ -49,7 +66,7 @@ def gatys_style_loss(ours: Statistics, target: Statistics, weights: Sequence[flo
     The Gram matrices of `Statistics` are means over the M pixels, so that M^2 is in them already; style pictures of
     another size than the painting are thereby compared by the pixel.
     """
-    gaps = (ours.second - target.second).square().sum((1, 2)) / (4 * ours.second.shape[-1] ** 2)
+    gaps = _squared_distance(ours.second, target.second, (1, 2)) / (4 * ours.second.shape[-1] ** 2)
     return (_counting(ours, target, weights) * gaps).sum()
 
 
@@ -67,13 +84,13 @@ def style_loss(ours: Statistics, target: Statistics, weights: Sequence[float]) -
     counting = _counting(ours, target, weights)
     # All regions at once: picking them one by one would make the gradient of each as large as that of all.
     scale: Tensor = torch.linalg.vector_norm(target.second, dim=(1, 2)).square() + SMALL
-    gaps: Tensor = torch.linalg.vector_norm(ours.second - target.second, dim=(1, 2)).square()
+    gaps = _squared_distance(ours.second, target.second, (1, 2))
     if not target.mean.shape[1]:
         return (counting * gaps / scale).sum()
     norm = target.mean.square().sum(1)
     # A flat region has next to no covariance; relative to that, the slightest grain would be everything.
     scale = scale + (FLAT * norm) ** 2
-    means = (ours.mean - target.mean).square().sum(1) / (norm + SMALL)
+    means = _squared_distance(ours.mean, target.mean, (1,)) / (norm + SMALL)
     return (counting * (means + gaps / scale)).sum()
 
 
@@ -86,34 +103,50 @@ def total_variation(image: Tensor) -> Tensor:
 
     With the channels' mean g at each pixel: grey part g (3 times), colour part c - g (CHROMA_WEIGHT times).
     """
-    value: Tensor = _TotalVariation.apply(image)
+    value: Tensor = _Quadratic.apply(image, _variation)
     return value
 
 
-class _TotalVariation(torch.autograd.Function):
-    """See `total_variation`. It is quadratic, so that its gradient is known with it."""
+class _Quadratic(torch.autograd.Function):
+    """A loss whose gradient is made with it, as `found(image)` -> (value, gradient, new)."""
 
     @staticmethod
-    def forward(ctx: Any, image: Tensor) -> Tensor:
-        value, gradient = image.new_zeros(()), torch.zeros_like(image)
-        for dim in (2, 3):
-            count = image.shape[dim] - 1
-            if count < 1:
-                continue
-            change = image.narrow(dim, 1, count) - image.narrow(dim, 0, count)
-            # 3 g^2 + CHROMA_WEIGHT times the mean of (c - g)^2, which is the mean of c^2 less g^2.
-            pull = CHROMA_WEIGHT * change - (CHROMA_WEIGHT - 3) * change.mean(dim=1, keepdim=True)
-            value += (pull * change).mean()
-            pull *= 2 / change.numel()
-            gradient.narrow(dim, 1, count).add_(pull)
-            gradient.narrow(dim, 0, count).sub_(pull)
+    def forward(ctx: Any, image: Tensor, found: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
+        value, gradient = found(image)
         ctx.save_for_backward(gradient)
         return value
 
     @staticmethod
-    def backward(ctx: Any, grad_value: Tensor) -> Tensor:
+    def backward(ctx: Any, grad_value: Tensor) -> Any:
         (gradient,) = ctx.saved_tensors
-        return torch.mul(gradient, grad_value)
+        return torch.mul(gradient, grad_value), None
+
+
+def _variation(image: Tensor) -> tuple[Tensor, Tensor]:
+    # 3 g^2 + CHROMA_WEIGHT times the mean of (c - g)^2, which is the mean of c^2 less g^2: x^T A x of each pixel.
+    channels = image.shape[1]
+    mixed = torch.addmm(
+        CHROMA_WEIGHT * image.reshape(channels, -1),
+        image.new_full((channels, channels), 1 / channels),
+        image.reshape(channels, -1),
+        alpha=3 - CHROMA_WEIGHT,
+    ).view_as(image)
+    gradient = torch.zeros_like(image)
+    for dim in (2, 3):
+        count = image.shape[dim] - 1
+        if count < 1:
+            continue
+        change = mixed.narrow(dim, 1, count) - mixed.narrow(dim, 0, count)
+        change *= 2 / change.numel()
+        gradient.narrow(dim, 1, count).add_(change)
+        gradient.narrow(dim, 0, count).sub_(change)
+    return torch.linalg.vecdot(image.flatten(), gradient.flatten()) / 2, gradient
+
+
+def _outside(image: Tensor) -> tuple[Tensor, Tensor]:
+    excess = image - image.clamp(0, 1)
+    value = excess.square().mean()
+    return value, excess.mul_(2 / excess.numel())
 
 
 def anchor(image: Tensor, held: Tensor) -> Tensor:
@@ -135,4 +168,5 @@ def pull_to_mean(image: Tensor) -> Tensor:
 
 def box_penalty(image: Tensor) -> Tensor:
     """Mean squared distance of pixel values to [0, 1]."""
-    return (torch.relu(-image) + torch.relu(image - 1)).square().mean()
+    value: Tensor = _Quadratic.apply(image, _outside)
+    return value

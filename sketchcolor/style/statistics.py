@@ -87,8 +87,18 @@ def index_regions(masks: Tensor, size: tuple[int, int], *, pull: float = 0.5) ->
 BLOCK = 2**21
 
 
-# Products of bfloat16 are rounded to it: sums of so many pixels at a time, added up in float32, hardly are.
+# Sums of bfloat16 are rounded to it: those of so many pixels at a time, added up in float32, hardly are.
 BUNCH = 512
+SMALL_BUNCH = 64
+
+
+def _sum(rows: Tensor) -> Tensor:
+    """Sum over pixels of (M, C): float32 (C,)."""
+    if rows.dtype == torch.float32:
+        return rows.sum(0)
+    whole = len(rows) // SMALL_BUNCH * SMALL_BUNCH
+    found: Tensor = rows[:whole].view(-1, SMALL_BUNCH, rows.shape[1]).sum(1).sum(0, dtype=torch.float32)
+    return found.add_(rows[whole:].sum(0, dtype=torch.float32))
 
 
 def _products(rows: Tensor, weighted: Tensor) -> Tensor:
@@ -98,7 +108,9 @@ def _products(rows: Tensor, weighted: Tensor) -> Tensor:
     channels, whole = rows.shape[1], len(rows) // BUNCH * BUNCH
     left, right = (x[:whole].view(-1, BUNCH, channels) for x in (rows, weighted))
     found: Tensor = torch.bmm(left.transpose(1, 2), right).sum(0, dtype=torch.float32)
-    return found.addmm_(rows[whole:].float().T, weighted[whole:].float())
+    if whole < len(rows):
+        found.addmm_(rows[whole:].float().T, weighted[whole:].float())
+    return found
 
 
 class _RegionalMoments(torch.autograd.Function):
@@ -115,12 +127,15 @@ class _RegionalMoments(torch.autograd.Function):
         ctx.save_for_backward(flat, weight, *([] if index is None else [index]))
         ctx.lengths = lengths
         channels = flat.shape[1]
+        if index is None:  # one region, all pixels alike
+            same = weight[0]
+            return (same * _sum(flat))[None], (same * _products(flat, flat))[None]
         mean, second = weight.new_zeros(len(lengths), channels), weight.new_zeros(len(lengths), channels, channels)
         for region, where, w in _blocks(channels, weight, lengths):
             most = w.max()  # most pixels weigh as much: they count exactly 1 in any type
-            rows = flat[where] if index is None else flat.index_select(0, index[where])
-            weighted = rows if index is None else rows * (w / most).to(rows.dtype)
-            mean[region] += most * weighted.sum(0, dtype=torch.float32)
+            rows = flat.index_select(0, index[where])
+            weighted = rows * (w / most).to(rows.dtype)
+            mean[region] += most * _sum(weighted)
             second[region] += most * _products(rows, weighted)
         return mean, second
 
@@ -128,7 +143,7 @@ class _RegionalMoments(torch.autograd.Function):
     def backward(ctx: Any, grad_mean: Tensor, grad_second: Tensor) -> Any:
         flat, weight, *rest = ctx.saved_tensors
         kind = flat.dtype
-        if not rest:  # one region, all pixels alike
+        if not rest:
             same = weight[0]
             grad = torch.addmm((same * grad_mean[0]).to(kind), flat, (2 * same * grad_second[0]).to(kind))
             return grad, None, None, None
