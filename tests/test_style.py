@@ -73,6 +73,35 @@ def test_gradient_of_statistics_agrees_with_finite_differences():
     assert float((gradient * direction).sum()) == pytest.approx(float(numeric), rel=2e-2)
 
 
+@pytest.mark.parametrize("apart", [True, False])
+@pytest.mark.parametrize("block", [2**21, 3 * 2**10])
+def test_gradient_of_many_pixels_agrees_with_the_plain_sums(apart, block, monkeypatch):
+    """Several bunches and blocks of each region, an empty region, pixels of none, and of more than one."""
+    monkeypatch.setattr("sketchcolor.style.statistics.BLOCK", block)
+    torch.manual_seed(2)
+    masks = torch.zeros(4, 30, 41)
+    masks[0, :20, :30], masks[2, 22:, 5:] = 0.9, 1
+    masks[3, :3] = torch.rand(3, 41)
+    if apart:
+        masks[0] *= masks[3] == 0
+    region = index_regions(masks, (30, 41), pull=0.0)
+    assert region.lengths[1] == 0 and (region.bunches.places is not None) == apart
+    x = torch.rand(1, 4, 30, 41, requires_grad=True)
+    flat = x[0].flatten(1).T
+    parts = zip(region.index.split(region.lengths), region.weight.split(region.lengths), strict=True)
+    means, seconds = [], []
+    for index, weight in parts:
+        rows = flat[index]
+        means.append((weight * rows).sum(0))
+        seconds.append((weight * rows).T @ rows - torch.outer(means[-1], means[-1]))
+    found, gradients = statistics(x, region), []
+    assert torch.allclose(found.mean, torch.stack(means), atol=1e-5)
+    assert torch.allclose(found.second, torch.stack(seconds), atol=1e-5)
+    for mean, second in ((found.mean, found.second), (torch.stack(means), torch.stack(seconds))):
+        gradients.append(torch.autograd.grad((mean**3).sum() + (second**2).sum(), x)[0])
+    assert torch.allclose(*gradients, atol=1e-3 * float(gradients[1].abs().max()))
+
+
 def test_regions_do_not_leak_into_each_other():
     masks = torch.zeros(2, 16, 16)
     masks[0, :, :7] = 1

@@ -12,27 +12,81 @@ hardly on the number of regions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# Sums of bfloat16 are rounded to it: those of so many pixels at a time, added up in float32, hardly are.
+BUNCH, FEW = 256, 16  # of products, and of the values themselves: their means are taken off products of means
+# Features are gone through in blocks of so many values: what is made of them on the way stays small, and in the cache.
+BLOCK = 2**21
+
 
 @dataclass(frozen=True)
 class RegionIndex:
-    """Which pixels of a layer belong to which region, and how much.
+    """Which of a layer's pixels belong to which region, and how much.
 
     index: (M,) int64 positions in the flattened layer, region after region; None means "all pixels, in order".
     weight: (M, 1) float32, summing to 1 inside each region that has any pixel.
     lengths: pixels of each region, in order; they add up to M. A region may be empty (length 0).
+    pixels: how many the layer has.
     """
 
     index: Tensor | None
     weight: Tensor
     lengths: tuple[int, ...]
+    pixels: int
+
+    @cached_property
+    def bunches(self) -> Bunches:
+        """The same in bunches of one region each."""
+        assert self.index is not None
+        indices, shares, most = [], [], []
+        for index, weight in zip(self.index.split(self.lengths), self.weight.split(self.lengths), strict=True):
+            most.append(weight.max() if len(index) else self.weight.new_zeros(()))
+            missing = -len(index) % BUNCH
+            indices.append(F.pad(index, (0, missing)))
+            shares.append(F.pad(weight / most[-1], (0, 0, 0, missing)))
+        counts = tuple(len(index) // BUNCH for index in indices)
+        index, share = torch.cat([*indices, index.new_zeros(1)]), torch.cat([*shares, self.weight.new_zeros(1, 1)])
+        found = None
+        if len(self.index.unique()) == len(self.index):
+            counting = share[:, 0].nonzero()[:, 0]
+            found = torch.full((self.pixels,), len(index) - 1, device=index.device)
+            found[index[counting]] = counting
+        return Bunches(index, share, torch.stack(most), counts, found)
+
+
+@dataclass(frozen=True)
+class Bunches:
+    """A RegionIndex in bunches of BUNCH rows, each of one region, filled up with rows that count nothing.
+
+    index: (N,) int64, pixels; share: (N, 1), how much each counts of the region's `most` (R,). counts: the regions'
+    bunches, in order; behind them lies one row more that counts nothing. places: the row of each pixel, that last one
+    for a pixel of no region; None where regions share pixels.
+    """
+
+    index: Tensor
+    share: Tensor
+    most: Tensor
+    counts: tuple[int, ...]
+    places: Tensor | None
+
+    def blocks(self, channels: int) -> Iterator[tuple[slice, list[tuple[int, slice]]]]:
+        """Rows that are gone through at a time, and in them the bunches (counted from there) of each region."""
+        size = max(1, BLOCK // (channels * BUNCH))
+        regions = [region for region, count in enumerate(self.counts) for _ in range(count)]
+        for first in range(0, len(regions), size):
+            own = regions[first : first + size]
+            parts = [
+                (region, slice(own.index(region), own.index(region) + own.count(region))) for region in sorted({*own})
+            ]
+            yield slice(BUNCH * first, BUNCH * (first + len(own))), parts
 
 
 @dataclass(frozen=True)
@@ -65,7 +119,7 @@ def index_regions(masks: Tensor, size: tuple[int, int], *, pull: float = 0.5) ->
     count = masks.shape[0]
     if count == 1 and bool((masks >= 1).all()):
         pixels = size[0] * size[1]
-        return RegionIndex(None, masks.new_full((pixels, 1), 1.0 / pixels), (pixels,))
+        return RegionIndex(None, masks.new_full((pixels, 1), 1.0 / pixels), (pixels,), pixels)
     small = masks[None]
     if tuple(masks.shape[-2:]) != tuple(size):
         small = F.adaptive_avg_pool2d(small, size)
@@ -80,98 +134,79 @@ def index_regions(masks: Tensor, size: tuple[int, int], *, pull: float = 0.5) ->
         indices.append(where)
         weights.append(weight / weight.sum() if len(where) else weight)
         lengths.append(len(where))
-    return RegionIndex(torch.cat(indices), torch.cat(weights)[:, None].float(), tuple(lengths))
+    return RegionIndex(torch.cat(indices), torch.cat(weights)[:, None].float(), tuple(lengths), flat.shape[1])
 
 
-# Features are gone through in blocks of so many values: what is made of them on the way stays small, and in the cache.
-BLOCK = 2**21
-
-
-# Sums of bfloat16 are rounded to it: those of so many pixels at a time, added up in float32, hardly are.
-BUNCH = 512
-SMALL_BUNCH = 64
-
-
-def _sum(rows: Tensor) -> Tensor:
-    """Sum over pixels of (M, C): float32 (C,)."""
-    if rows.dtype == torch.float32:
-        return rows.sum(0)
-    whole = len(rows) // SMALL_BUNCH * SMALL_BUNCH
-    found: Tensor = rows[:whole].view(-1, SMALL_BUNCH, rows.shape[1]).sum(1).sum(0, dtype=torch.float32)
-    return found.add_(rows[whole:].sum(0, dtype=torch.float32))
-
-
-def _products(rows: Tensor, weighted: Tensor) -> Tensor:
-    """Sum over pixels of rows (M, C) by weighted (M, C): float32 (C, C)."""
-    if rows.dtype == torch.float32:
-        return rows.T @ weighted
-    channels, whole = rows.shape[1], len(rows) // BUNCH * BUNCH
-    left, right = (x[:whole].view(-1, BUNCH, channels) for x in (rows, weighted))
-    found: Tensor = torch.bmm(left.transpose(1, 2), right).sum(0, dtype=torch.float32)
-    if whole < len(rows):
-        found.addmm_(rows[whole:].float().T, weighted[whole:].float())
-    return found
+def _sums(rows: Tensor, weighted: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums of `weighted` (M, C) over FEW rows each, and of rows (M, C) by weighted over BUNCH each, or over all."""
+    channels = rows.shape[1]
+    few, bunch = (n if len(rows) % n == 0 else 1 if n == FEW else len(rows) for n in (FEW, BUNCH))
+    left, right = (x.view(-1, bunch, channels) for x in (rows, weighted))
+    return weighted.view(-1, few, channels).sum(1), torch.bmm(left.transpose(1, 2), right)
 
 
 class _RegionalMoments(torch.autograd.Function):
     """Sum of w x and of w x x^T over each region's rows, with a gradient that writes each row once.
 
     Autograd's own way through gather, split and product makes and fills several arrays of the size of the features
-    for each region; this makes one, the gradient. Features may be of any float type; sums are float32, products are
-    made in the features' type, and so is the gradient. The gradient of the second moments must be symmetric, as that
-    of any loss is which sees them as a matrix.
+    for each region; this makes one, the gradient. Features may be of any float type; sums are float32, but for the
+    rounding of bunches to the features' type, and so is the gradient. The gradient of the second moments must be
+    symmetric, as that of any loss is which sees them as a matrix.
     """
 
     @staticmethod
-    def forward(ctx: Any, flat: Tensor, index: Tensor | None, weight: Tensor, lengths: tuple[int, ...]) -> Any:
-        ctx.save_for_backward(flat, weight, *([] if index is None else [index]))
-        ctx.lengths = lengths
-        channels = flat.shape[1]
-        if index is None:  # one region, all pixels alike
-            same = weight[0]
-            return (same * _sum(flat))[None], (same * _products(flat, flat))[None]
-        mean, second = weight.new_zeros(len(lengths), channels), weight.new_zeros(len(lengths), channels, channels)
-        for region, where, w in _blocks(channels, weight, lengths):
-            most = w.max()  # most pixels weigh as much: they count exactly 1 in any type
-            rows = flat.index_select(0, index[where])
-            weighted = rows * (w / most).to(rows.dtype)
-            mean[region] += most * _sum(weighted)
-            second[region] += most * _products(rows, weighted)
-        return mean, second
+    def forward(ctx: Any, flat: Tensor, region: RegionIndex) -> Any:
+        ctx.save_for_backward(flat)
+        ctx.region = region
+        channels, kind = flat.shape[1], torch.float32
+        if region.index is None:  # one region, all pixels alike
+            whole = len(flat) // BUNCH * BUNCH
+            mean, second = flat.new_zeros(channels, dtype=kind), flat.new_zeros(channels, channels, dtype=kind)
+            for rows in (flat[:whole], flat[whole:]):
+                if len(rows):
+                    few, products = _sums(rows, rows)
+                    mean += few.sum(0, dtype=kind)
+                    second += products.sum(0, dtype=kind)
+            return (region.weight[0] * mean)[None], (region.weight[0] * second)[None]
+        bunches, regions = region.bunches, len(region.lengths)
+        mean = region.weight.new_zeros(regions, channels)
+        second = region.weight.new_zeros(regions, channels, channels)
+        for where, parts in bunches.blocks(channels):
+            rows = flat.index_select(0, bunches.index[where])
+            weighted = rows * bunches.share[where].to(rows.dtype)
+            few, products = _sums(rows, weighted)
+            for number, own in parts:
+                mean[number] += few[BUNCH // FEW * own.start : BUNCH // FEW * own.stop].sum(0, dtype=kind)
+                second[number] += products[own].sum(0, dtype=kind)
+        return mean.mul_(bunches.most[:, None]), second.mul_(bunches.most[:, None, None])
 
     @staticmethod
     def backward(ctx: Any, grad_mean: Tensor, grad_second: Tensor) -> Any:
-        flat, weight, *rest = ctx.saved_tensors
-        kind = flat.dtype
-        if not rest:
-            same = weight[0]
-            grad = torch.addmm((same * grad_mean[0]).to(kind), flat, (2 * same * grad_second[0]).to(kind))
-            return grad, None, None, None
-        (index,) = rest
-        grad = torch.zeros_like(flat)
-        for region, where, w in _blocks(flat.shape[1], weight, ctx.lengths):
-            rows = flat.index_select(0, index[where])
-            own = torch.addmm(grad_mean[region].to(kind), rows, (2 * grad_second[region]).to(kind))
-            grad.index_add_(0, index[where], own.mul_(w.to(kind)))
-        return grad, None, None, None
-
-
-def _blocks(channels: int, weight: Tensor, lengths: Sequence[int]) -> Iterator[tuple[int, slice, Tensor]]:
-    """(region, positions in the index, their weights) of each block."""
-    size = max(1, BLOCK // channels)
-    first = 0
-    for region, length in enumerate(lengths):
-        for start in range(first, first + length, size):
-            where = slice(start, min(start + size, first + length))
-            yield region, where, weight[where]
-        first += length
+        (flat,) = ctx.saved_tensors
+        region, kind = ctx.region, flat.dtype
+        if region.index is None:
+            same = region.weight[0]
+            return torch.addmm((same * grad_mean[0]).to(kind), flat, (2 * same * grad_second[0]).to(kind)), None
+        bunches = region.bunches
+        mean = (grad_mean * bunches.most[:, None]).to(kind)
+        second = (grad_second * (2 * bunches.most[:, None, None])).to(kind)
+        made = flat.new_zeros(len(bunches.index), flat.shape[1])
+        for where, parts in bunches.blocks(flat.shape[1]):
+            rows, here = flat.index_select(0, bunches.index[where]), made[where]
+            for number, own in parts:
+                place = slice(BUNCH * own.start, BUNCH * own.stop)
+                torch.addmm(mean[number], rows[place], second[number], out=here[place])
+        made *= bunches.share.to(kind)
+        if bunches.places is not None:
+            return made.index_select(0, bunches.places), None
+        return torch.zeros_like(flat).index_add_(0, bunches.index, made), None
 
 
 def regional_sums(features: Tensor, region: RegionIndex) -> tuple[Tensor, Tensor]:
     """Sums of w f (R, C) and w f f^T (R, C, C) over each region; features (1, C, h, w), any float dtype."""
     _, channels, height, width = features.shape
     flat = features.permute(0, 2, 3, 1).reshape(height * width, channels)
-    mean, second = _RegionalMoments.apply(flat, region.index, region.weight, region.lengths)
+    mean, second = _RegionalMoments.apply(flat, region)
     return mean, second
 
 

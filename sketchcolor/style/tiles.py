@@ -89,6 +89,7 @@ class TiledStatistics:
                 torch.cat(indices),
                 torch.cat([row[i] for row, i in zip(own, indices, strict=True)])[:, None],
                 tuple(len(i) for i in indices),
+                own.shape[1],
             )
             found[layer] = regional_sums(f, region)
         return found
