@@ -74,10 +74,11 @@ def test_gradient_of_statistics_agrees_with_finite_differences():
 
 
 @pytest.mark.parametrize("apart", [True, False])
-@pytest.mark.parametrize("block", [2**21, 3 * 2**10])
-def test_gradient_of_many_pixels_agrees_with_the_plain_sums(apart, block, monkeypatch):
+@pytest.mark.parametrize(("block", "bunch"), [(2**21, 256), (3 * 2**10, 256), (3 * 2**10, 2**10)])
+def test_gradient_of_many_pixels_agrees_with_the_plain_sums(apart, block, bunch, monkeypatch):
     """Several bunches and blocks of each region, an empty region, pixels of none, and of more than one."""
     monkeypatch.setattr("sketchcolor.style.statistics.BLOCK", block)
+    monkeypatch.setattr("sketchcolor.style.statistics.BUNCH", bunch)
     torch.manual_seed(2)
     masks = torch.zeros(4, 30, 41)
     masks[0, :20, :30], masks[2, 22:, 5:] = 0.9, 1

@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 # Sums of bfloat16 are rounded to it: those of so many pixels at a time, added up in float32, hardly are.
-BUNCH, FEW = 256, 16  # of products, and of the values themselves: their means are taken off products of means
+BUNCH, SMALL_BUNCH = 256, 64  # of products; the small ones for regions that would hardly fill one
+FEW = 16  # of the values themselves: the product of their means is taken off that of theirs
 # Features are gone through in blocks of so many values: what is made of them on the way stays small, and in the cache.
 BLOCK = 2**21
 
@@ -46,25 +47,26 @@ class RegionIndex:
     def bunches(self) -> Bunches:
         """The same in bunches of one region each."""
         assert self.index is not None
+        size = BUNCH if len(self.index) >= BUNCH // 2 * len(self.lengths) else SMALL_BUNCH
         indices, shares, most = [], [], []
         for index, weight in zip(self.index.split(self.lengths), self.weight.split(self.lengths), strict=True):
             most.append(weight.max() if len(index) else self.weight.new_zeros(()))
-            missing = -len(index) % BUNCH
+            missing = -len(index) % size
             indices.append(F.pad(index, (0, missing)))
             shares.append(F.pad(weight / most[-1], (0, 0, 0, missing)))
-        counts = tuple(len(index) // BUNCH for index in indices)
+        counts = tuple(len(index) // size for index in indices)
         index, share = torch.cat([*indices, index.new_zeros(1)]), torch.cat([*shares, self.weight.new_zeros(1, 1)])
         found = None
         if len(self.index.unique()) == len(self.index):
             counting = share[:, 0].nonzero()[:, 0]
             found = torch.full((self.pixels,), len(index) - 1, device=index.device)
             found[index[counting]] = counting
-        return Bunches(index, share, torch.stack(most), counts, found)
+        return Bunches(index, share, torch.stack(most), counts, size, found)
 
 
 @dataclass(frozen=True)
 class Bunches:
-    """A RegionIndex in bunches of BUNCH rows, each of one region, filled up with rows that count nothing.
+    """A RegionIndex in bunches of `size` rows, each of one region, filled up with rows that count nothing.
 
     index: (N,) int64, pixels; share: (N, 1), how much each counts of the region's `most` (R,). counts: the regions'
     bunches, in order; behind them lies one row more that counts nothing. places: the row of each pixel, that last one
@@ -75,18 +77,17 @@ class Bunches:
     share: Tensor
     most: Tensor
     counts: tuple[int, ...]
+    size: int
     places: Tensor | None
 
     def blocks(self, channels: int) -> Iterator[tuple[slice, list[tuple[int, slice]]]]:
         """Rows that are gone through at a time, and in them the bunches (counted from there) of each region."""
-        size = max(1, BLOCK // (channels * BUNCH))
+        most = max(1, BLOCK // (channels * self.size))
         regions = [region for region, count in enumerate(self.counts) for _ in range(count)]
-        for first in range(0, len(regions), size):
-            own = regions[first : first + size]
-            parts = [
-                (region, slice(own.index(region), own.index(region) + own.count(region))) for region in sorted({*own})
-            ]
-            yield slice(BUNCH * first, BUNCH * (first + len(own))), parts
+        for first in range(0, len(regions), most):
+            own = regions[first : first + most]
+            parts = [(region, slice(own.index(region), own.index(region) + own.count(region))) for region in {*own}]
+            yield slice(self.size * first, self.size * (first + len(own))), parts
 
 
 @dataclass(frozen=True)
@@ -137,11 +138,14 @@ def index_regions(masks: Tensor, size: tuple[int, int], *, pull: float = 0.5) ->
     return RegionIndex(torch.cat(indices), torch.cat(weights)[:, None].float(), tuple(lengths), flat.shape[1])
 
 
-def _sums(rows: Tensor, weighted: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums of `weighted` (M, C) over FEW rows each, and of rows (M, C) by weighted over BUNCH each, or over all."""
+def _sums(rows: Tensor, weighted: Tensor, bunch: int) -> tuple[Tensor, Tensor]:
+    """Sums of `weighted` (M, C) over FEW rows each, and of rows (M, C) by weighted over `bunch` rows each.
+
+    M: a multiple of `bunch`, which is one of FEW or M itself.
+    """
     channels = rows.shape[1]
-    few, bunch = (n if len(rows) % n == 0 else 1 if n == FEW else len(rows) for n in (FEW, BUNCH))
     left, right = (x.view(-1, bunch, channels) for x in (rows, weighted))
+    few = FEW if bunch % FEW == 0 else 1
     return weighted.view(-1, few, channels).sum(1), torch.bmm(left.transpose(1, 2), right)
 
 
@@ -164,19 +168,20 @@ class _RegionalMoments(torch.autograd.Function):
             mean, second = flat.new_zeros(channels, dtype=kind), flat.new_zeros(channels, channels, dtype=kind)
             for rows in (flat[:whole], flat[whole:]):
                 if len(rows):
-                    few, products = _sums(rows, rows)
+                    few, products = _sums(rows, rows, min(BUNCH, len(rows)))
                     mean += few.sum(0, dtype=kind)
                     second += products.sum(0, dtype=kind)
             return (region.weight[0] * mean)[None], (region.weight[0] * second)[None]
         bunches, regions = region.bunches, len(region.lengths)
+        ratio = bunches.size // FEW
         mean = region.weight.new_zeros(regions, channels)
         second = region.weight.new_zeros(regions, channels, channels)
         for where, parts in bunches.blocks(channels):
             rows = flat.index_select(0, bunches.index[where])
             weighted = rows * bunches.share[where].to(rows.dtype)
-            few, products = _sums(rows, weighted)
+            few, products = _sums(rows, weighted, bunches.size)
             for number, own in parts:
-                mean[number] += few[BUNCH // FEW * own.start : BUNCH // FEW * own.stop].sum(0, dtype=kind)
+                mean[number] += few[ratio * own.start : ratio * own.stop].sum(0, dtype=kind)
                 second[number] += products[own].sum(0, dtype=kind)
         return mean.mul_(bunches.most[:, None]), second.mul_(bunches.most[:, None, None])
 
@@ -194,7 +199,7 @@ class _RegionalMoments(torch.autograd.Function):
         for where, parts in bunches.blocks(flat.shape[1]):
             rows, here = flat.index_select(0, bunches.index[where]), made[where]
             for number, own in parts:
-                place = slice(BUNCH * own.start, BUNCH * own.stop)
+                place = slice(bunches.size * own.start, bunches.size * own.stop)
                 torch.addmm(mean[number], rows[place], second[number], out=here[place])
         made *= bunches.share.to(kind)
         if bunches.places is not None:
