@@ -3,7 +3,8 @@
 1. The reference's figure is placed on the sketch's (`placement`).
 2. The clipped signed distance fields of both outlines are registered by DIS optical flow (Kroeger et al. 2016),
    smoothed, damped where the figures already agree, and checked for folds.
-3. The ground is warped so that the place of the old figure comes to lie under the new one.
+3. Inside, what is alike is brought together (`correspondence`).
+4. The ground is warped so that the place of the old figure comes to lie under the new one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from sketchcolor.records import Field, Image, Mask
+from sketchcolor.regions.correspondence import See, inner_flow
 from sketchcolor.regions.placement import believable, box_or_all, place, shrunk
 
 FLOW_SIDE = 256
@@ -47,28 +49,40 @@ class Alignment:
     flow_used: bool
 
 
-def align(sketch_mask: Mask, reference_mask: Mask, ink: Field, reference: Image) -> Alignment:
-    """Align a reference with a sketch; masks bool, ink float32 (H, W), reference RGB uint8 of any size."""
+def align(
+    sketch_mask: Mask, reference_mask: Mask, ink: Field, reference: Image, *, see: See | None = None
+) -> Alignment:
+    """Align a reference with a sketch; masks bool, ink float32 (H, W), reference RGB uint8 of any size.
+
+    see: what tells alike places inside the figures; without it outlines alone are aligned.
+    """
     if not believable(reference_mask):
         reference_mask = np.ones_like(reference_mask)
     if not sketch_mask.any():
         sketch_mask = np.ones_like(sketch_mask)
     placed = place(sketch_mask, reference_mask, ink, reference)
     matrix, overlap, mirrored = placed.matrix, placed.overlap, placed.mirrored
-    rows, columns = np.mgrid[0 : sketch_mask.shape[0], 0 : sketch_mask.shape[1]].astype(np.float32)
     flow, folded = _outline_flow(sketch_mask, reference_mask, matrix, overlap)
-    flow_used = flow is not None
-    if flow is not None:
-        rows, columns = rows + flow[..., 0], columns + flow[..., 1]
-    figure = np.stack(
-        [
-            matrix[0, 0] * rows + matrix[0, 1] * columns + matrix[0, 2],
-            matrix[1, 0] * rows + matrix[1, 1] * columns + matrix[1, 2],
-        ],
-        axis=-1,
-    ).astype(np.float32)
+
+    def source(rows: Field, columns: Field) -> tuple[Field, Field]:
+        """Rows and columns of the reference for some of the sketch."""
+        if flow is not None:
+            moved = cv2.remap(flow, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            rows, columns = rows + moved[..., 0], columns + moved[..., 1]
+        found = [a * rows + b * columns + c for a, b, c in matrix]
+        return found[0].astype(np.float32), found[1].astype(np.float32)
+
+    def laid(rows: Field, columns: Field) -> Image:
+        y, x = source(rows, columns)
+        return np.asarray(cv2.remap(reference, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT), dtype=np.uint8)
+
+    rows, columns = np.mgrid[0 : sketch_mask.shape[0], 0 : sketch_mask.shape[1]].astype(np.float32)
+    inner = None if see is None else inner_flow(sketch_mask, ink, laid, see)
+    if inner is not None:
+        rows, columns = rows + inner[..., 0], columns + inner[..., 1]
+    figure = np.stack(source(rows, columns), axis=-1)
     ground = _ground_map(sketch_mask, reference_mask, mirrored)
-    return Alignment(figure, ground, overlap, placed.edges, mirrored, folded, flow_used)
+    return Alignment(figure, ground, overlap, placed.edges, mirrored, folded, flow is not None)
 
 
 def signed_distance(mask: NDArray[Any], clip: float) -> Field:

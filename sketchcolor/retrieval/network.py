@@ -28,6 +28,8 @@ STEM, PENULTIMATE = 32, 1280
 # Stages (blocks, kernel, stride of the first block, expansion, channels): each side's own, and shared.
 OWN = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80))
 SHARED = ((3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320))
+# Blocks, counted from the end, whose features tell what a place is like: one at stride 16 and one at 32.
+PLACES = (-9, -4)
 
 
 class Conv(nn.Module):
@@ -132,6 +134,24 @@ class TwoTowers(nn.Module):
         for part in self.parts(side):
             x = part(x, side)
         return x.mean(dim=(2, 3))
+
+    def places(self, image: Tensor, side: str) -> Tensor:
+        """What each place of a page is like, (B, C, side / 16, side / 16), of unit length: PLACES' features, joined.
+
+        Each less its mean over the page, which says what the page is like, and brought to the finest's size.
+        """
+        x = (image - MEAN) / STD
+        found: list[Tensor] = []
+        for number, part in enumerate(self.parts(side), -len(self.parts(side))):
+            x = part(x, side)
+            if number in PLACES:
+                own = x - x.mean(dim=(2, 3), keepdim=True)
+                if found:
+                    own = F.interpolate(own, found[0].shape[-2:], mode="bilinear")
+                found.append(F.normalize(own, dim=1))
+            if len(found) == len(PLACES):
+                break
+        return F.normalize(torch.cat(found, dim=1), dim=1)
 
     def answers(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """What it looks like, (B, LOOK) of unit length, and what it is, (B, KIND)."""
