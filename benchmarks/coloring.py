@@ -5,7 +5,8 @@ similarity (rotation +-15 degrees, scale 0.7-1.1, shift, mirrored half the time)
 CIEDE2000 inside the figure against the equally transformed coloured picture, share of pixels within 5, for preview and
 final, and the share of pixels beside the outer line whose colour is that of its other side; baselines in the same run:
 the reference's mean colour, and alignment by affine alone. With --library, how often the twin is found first. Sketchy:
-drawings with their own photo; figures that need no truth. --sheet shows both.
+drawings with their own photo; figures that need no truth, among them how well lines inside the figure fall on the
+reference's edges (correlation), by outlines alone and with places inside brought together. --sheet shows both.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from benchmarks.style_quality import leak
 from benchmarks.tables import parser, show
 from sketchcolor import Colorizer, ColorSettings, Library, read_image, save_image
 from sketchcolor.plots import contact_sheet
-from sketchcolor.records import Image, Mask, Result
+from sketchcolor.records import Field, Image, Mask, Result
+from sketchcolor.regions.alignment import align
 from sketchcolor.regions.placement import place
 from sketchcolor.regions.underpainting import sample
 
@@ -128,6 +130,22 @@ def twins(options: Any) -> None:
     scratch.cleanup()
 
 
+def lines_on_edges(figure: Field, reference: Image, ink: Field, mask: Mask) -> float:
+    """Correlation of the lines inside a figure with the edges of the reference laid on it; NaN where there are none.
+
+    figure: as `Alignment.figure`.
+    """
+    side = max(int(mask.any(axis=axis).sum()) for axis in (0, 1))
+    inner = cv2.erode(mask.astype(np.uint8), np.ones((max(3, round(0.05 * side)),) * 2)) > 0
+    if ink[inner].sum() < 40:
+        return float("nan")
+    laid = cv2.GaussianBlur(sample(reference, figure).astype(np.float32), (0, 0), 0.006 * side)
+    edges = np.sqrt(sum(cv2.Sobel(laid, cv2.CV_32F, *d).__pow__(2).sum(axis=2) for d in ((1, 0), (0, 1))))
+    edges = np.minimum(edges / max(float(np.percentile(edges[inner], 95)), 1e-3), 1)
+    found = [cv2.GaussianBlur(field, (0, 0), 0.012 * side)[inner] for field in (ink, edges.astype(np.float32))]
+    return float(np.corrcoef(*found)[0, 1])
+
+
 def sketches(options: Any) -> None:
     paths = sorted((options.sketchy / "sketch").glob("*/*.png"))
     random.Random(0).shuffle(paths)
@@ -138,12 +156,17 @@ def sketches(options: Any) -> None:
         photo = options.sketchy / "photo" / path.parent.name / (path.stem.rsplit("-", 1)[0] + ".jpg")
         result = colorizer.color(path, photo)
         mask, placed, parts = result.sketch_mask, result.layers["alignment"], result.regions
-        assert mask is not None and parts is not None and result.reference_mask is not None
+        assert mask is not None and parts is not None and result.reference_mask is not None and result.ink is not None
         owned = sum(r.area for r in parts.sketch if r.foreground)
         under = result.layers["underpainting"]
+        picture = result.layers["reference"]
+        lined = np.asarray(cv2.resize(result.ink, mask.shape[::-1], interpolation=cv2.INTER_AREA))
+        outlines = align(mask, result.reference_mask, lined, picture)
         rows.append(
             {
                 "figure": float(mask.mean()),
+                "lines, outlines": lines_on_edges(outlines.figure, picture, lined, mask),
+                "lines on edges": lines_on_edges(placed.figure, picture, lined, mask),
                 "uncovered": 1 - owned / max(1, int(mask.sum())),
                 "overlap": placed.overlap,
                 "folded": placed.folded,
@@ -152,7 +175,7 @@ def sketches(options: Any) -> None:
                 "to_preview_s": result.seconds["to_preview"],
             }
         )
-        reference = result.layers["reference"].copy()
+        reference = picture.copy()
         reference[~result.reference_mask] //= 3
         page = read_image(path, drawing=True).copy()
         page[cv2.resize(mask.astype(np.uint8), page.shape[1::-1]) == 0] //= 2
@@ -160,7 +183,7 @@ def sketches(options: Any) -> None:
         sheet += zip((path.parent.name, "reference", "preview", "result"), pictures, strict=True)
     if options.sheet:
         save_image(options.sheet.with_stem(options.sheet.stem + "-sketchy"), contact_sheet(sheet, 8, side=128))
-    means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+    means = {key: float(np.nanmean([row[key] for row in rows])) for key in rows[0]}
     show(f"Sketchy: {len(rows)} drawings with their own photo, 512 px, means", [means], options.out)
 
 

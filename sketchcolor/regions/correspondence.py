@@ -23,9 +23,9 @@ from sketchcolor.records import Field, Image, Mask
 See = Callable[[Image, str], Field]
 """Features of a square page, RGB uint8, of the side "sketch" or "photo": float32 (n, n, C), of unit length."""
 
-PAGE = 384  # the figure's square, in pixels; the network's middle sees it in 24 x 24 places
+PAGE = 448  # the figure's square, in pixels; the network's middle sees it in 28 x 28 places
 MARGIN = 0.1  # round the figure, as a share of its longer side
-REACH = 7  # places that a like is sought away
+REACH = 8  # places that a like is sought away
 # A like as far away as that must be so much more alike (cosine); each round this counts once more.
 FAR = 0.5
 # How stiff the flow is against the finds, in the first round and from round to round.
