@@ -29,7 +29,7 @@ REACH = 8  # places that a like is sought away
 # A like as far away as that must be so much more alike (cosine); each round this counts once more.
 FAR = 0.5
 # How stiff the flow is against the finds, in the first round and from round to round.
-STIFFNESS, LOOSER, ROUNDS = 8.0, 0.7, 9
+STIFFNESS, LOOSER, ROUNDS = 16.0, 0.7, 11
 BENDING, STRETCHING = 0.5, 0.3
 RIM = 0.6  # how much places outside the figure hold the flow at nothing, against a find of mean weight
 # A flow is distorted where it squeezes or stretches by more in any direction, or folds; in more than this share of the
