@@ -21,7 +21,7 @@ from sketchcolor.errors import ImageError, LibraryError
 from sketchcolor.lines import Lines
 from sketchcolor.records import Field, Hit, Image, Mask, Match, Overrides, Progress, ProgressCallback, Regions, Result
 from sketchcolor.repainting import repaint
-from sketchcolor.retrieval.embedding import default_embedding
+from sketchcolor.retrieval.embedding import places
 from sketchcolor.retrieval.library import Library
 from sketchcolor.settings import ColorSettings
 
@@ -136,7 +136,7 @@ class Colorizer:
                 reference_mask = regions.main_figure(sketch_mask, found.mask, found.readings, drawing.ink, picture)
             reference_mask = _believed(reference_mask, work)
         with work.stage("align"):
-            placed = regions.align(sketch_mask, reference_mask, drawing.ink, picture, see=default_embedding().places)
+            placed = regions.align(sketch_mask, reference_mask, drawing.ink, picture, see=places)
         with work.stage("match"):
             sides = (sketch_mask, picture, reference_mask)
             if overrides.sketch_map is not None and overrides.reference_map is not None:

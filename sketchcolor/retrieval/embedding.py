@@ -15,6 +15,7 @@ from skimage.morphology import skeletonize
 from sketchcolor.devices import bfloat16_is_quick
 from sketchcolor.lines import stroke_width
 from sketchcolor.records import Field, Image
+from sketchcolor.remembering import remembered
 
 # On the page that the network sees, in pixels.
 THINNEST, USUAL, THICKEST = 1.6, 2.2, 3.0
@@ -255,3 +256,9 @@ class TwoTowerEmbedding:
 def default_embedding() -> TwoTowerEmbedding:
     """The embedding that libraries are built with: the trained network."""
     return TwoTowerEmbedding()
+
+
+@remembered(16)
+def places(page: Image, side: str) -> Vectors:
+    """`TwoTowerEmbedding.places` of the default embedding, remembered: a drawing is tried in many pictures' colours."""
+    return default_embedding().places(page, side)
