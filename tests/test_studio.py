@@ -7,6 +7,7 @@ import json
 import threading
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
@@ -93,6 +94,12 @@ def test_a_glance_before_anybody_asks(studio):
     assert seen.shape == (128, 128, 3) and seen[64, 64, 0] > 150 and session.result is None
     with studio.bench.job():
         assert studio.glance(session, "lib", QUICK) is None  # the device has work
+    studio.warmed.clear()  # the networks are still loading: that is waited for
+    with ThreadPoolExecutor() as pool:
+        early = pool.submit(studio.glance, session, "lib", ColorSettings(size=96))
+        assert not wait([early], timeout=0.3).done
+        studio.warmed.set()
+        assert (early.result() == seen).all()
     result = last(studio.color(session, "lib", QUICK))
     assert (seen == result.image).all()
     assert studio.glance(session, "lib", QUICK) is None  # the painting is there

@@ -41,6 +41,8 @@ THUMBNAIL = 220
 MOST_MEGAPIXELS = 40.0
 # What a visitor left behind is forgotten after this many seconds.
 FORGET_AFTER = 3600
+# Who looks while the networks are still loading waits for a preview at most so many seconds.
+WARMING = 20.0
 
 
 class Studio(Corrections):
@@ -59,6 +61,8 @@ class Studio(Corrections):
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
         self.bench = Bench()
+        self.warmed = threading.Event()
+        self.warmed.set()
 
     def session(self, key: str | None) -> Session:
         """The session of a visitor; those long unseen are forgotten."""
@@ -88,12 +92,16 @@ class Studio(Corrections):
         page = np.full((side, side, 3), 255, np.uint8)
         cv2.circle(page, (side // 2, side // 2), side // 3, (0, 0, 0), 3)
         session = Session(sketch=page)
-        with contextlib.suppress(SketchColorError):
-            for _ in self.candidates(session, self.shelf.first, ColorSettings()):
-                pass
-            for settings in (ColorSettings(quality="preview"), ColorSettings(size=96)):
-                for _ in self.color(session, self.shelf.first, settings):
+        self.warmed.clear()
+        try:
+            with contextlib.suppress(SketchColorError):
+                for _ in self.candidates(session, self.shelf.first, ColorSettings()):
                     pass
+                for settings in (ColorSettings(quality="preview"), ColorSettings(size=96)):
+                    for _ in self.color(session, self.shelf.first, settings):
+                        pass
+        finally:
+            self.warmed.set()
 
     # --- the way from a sketch to a picture
 
@@ -172,14 +180,16 @@ class Studio(Corrections):
     def glance(self, session: Session, library: str, settings: ColorSettings) -> Image | None:
         """A preview with the chosen reference, before anybody asks for it. Raises SketchColorError.
 
-        None where the device has work, the painting is there already, or the visitor has gone on meanwhile.
+        None where the device has work (but for `warm`, which is waited for), the painting is there already, or the
+        visitor has gone on meanwhile.
         """
         sketch, reference, overrides = session.sketch, session.reference, session.overrides
         if sketch is None or reference is None or session.result is not None:
             return None
         quick = dataclasses.replace(settings, quality="preview")
+        self.warmed.wait(WARMING)
         with self.bench.spare() as free:
-            if free:
+            if free and session.sketch is sketch and session.reference is reference:
                 found = self.shelf.colorizer(library).color(
                     sketch, reference, settings=quick, overrides=overrides, progress=self.bench.make_way
                 )
