@@ -63,10 +63,11 @@ def test_what_cannot_be_seen_moves_nothing():
 
 
 def test_features_of_places_turn_with_the_page():
-    page = np.full((192, 192, 3), 255, np.uint8)
-    cv2.circle(page, (60, 90), 40, (0, 0, 0), 4)
-    cv2.line(page, (110, 30), (170, 150), (0, 0, 0), 4)
-    for side in ("sketch", "photo"):
+    ink = np.zeros((192, 192), np.float32)
+    cv2.circle(ink, (60, 90), 40, 1, 4)
+    cv2.line(ink, (110, 30), (170, 150), 1, 4)
+    photo = np.repeat((255 * (1 - ink)).astype(np.uint8)[..., None], 3, axis=2)
+    for side, page in (("sketch", ink), ("photo", photo)):
         found = default_embedding().places(page, side)
         assert found.shape[:2] == (12, 12) and found.dtype == np.float32
         assert np.allclose(np.linalg.norm(found, axis=2), 1, atol=1e-4)

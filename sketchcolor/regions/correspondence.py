@@ -17,11 +17,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solveh_banded
+from scipy.sparse.csgraph import laplacian as csgraph_laplacian
 
 from sketchcolor.records import Field, Image, Mask
 
-See = Callable[[Image, str], Field]
-"""Features of a square page, RGB uint8, of the side "sketch" or "photo": float32 (n, n, C), of unit length."""
+See = Callable[[Field | Image, str], Field]
+"""Features of a square's places, float32 (n, n, C) of unit length: of ink ("sketch") or RGB uint8 ("photo")."""
 
 PAGE = 448  # the figure's square, in pixels; the network's middle sees it in 28 x 28 places
 MARGIN = 0.1  # round the figure, as a share of its longer side
@@ -54,8 +55,7 @@ def inner_flow(mask: Mask, ink: Field, laid: Callable[[Field, Field], Image], se
     at = (np.arange(PAGE, dtype=np.float32) + 0.5) * np.float32(side / PAGE) - 0.5
     y, x = (np.ascontiguousarray(v) for v in np.meshgrid(at + np.float32(top), at + np.float32(left), indexing="ij"))
     drawn = cv2.remap(ink, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-    page = np.repeat((255 * (1 - drawn) + 0.5).astype(np.uint8)[..., None], 3, axis=2)
-    ours, theirs = see(page, "sketch"), see(laid(y, x), "photo")
+    ours, theirs = see(drawn, "sketch"), see(laid(y, x), "photo")
     count = len(ours)
     shown = cv2.remap(mask.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
     inside = cv2.resize(shown, (count, count), interpolation=cv2.INTER_AREA) > 0.35
@@ -107,13 +107,8 @@ def _likeness(ours: Field, theirs: Field) -> Field:
 @lru_cache(maxsize=2)
 def _stiffness(count: int) -> NDArray[np.float64]:
     """Energy of bending and stretching of a field on count x count places: the lower bands of a matrix (N, N)."""
-    index = np.arange(count * count).reshape(count, count)
-    laplacian = np.zeros((count * count, count * count))
-    for a, b in ((index[:, :-1], index[:, 1:]), (index[:-1], index[1:])):
-        one, other = a.ravel(), b.ravel()
-        np.add.at(laplacian, (np.r_[one, other], np.r_[one, other]), 1)
-        laplacian[one, other] -= 1
-        laplacian[other, one] -= 1
+    line = csgraph_laplacian(np.eye(count, k=1) + np.eye(count, k=-1))
+    laplacian = np.kron(line, np.eye(count)) + np.kron(np.eye(count), line)
     energy = BENDING * (laplacian @ laplacian) + STRETCHING * laplacian
     bands = np.zeros((2 * count + 1, count * count))  # two rows of places away there is nothing more
     for number, band in enumerate(bands):

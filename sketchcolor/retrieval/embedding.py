@@ -167,8 +167,19 @@ def edge_map(image: Image, *, longest: int = 192) -> Field:
 
 def sketch_page(lines: Field, side: int) -> Image:
     """Ink float32 in [0, 1] as a white page with black lines, RGB uint8 (side, side, 3), cropped to the lines."""
-    drawn = crop_to_lines(lines.astype(np.float32), side)
-    return np.repeat((255 * (1 - drawn) + 0.5).astype(np.uint8)[..., None], 3, axis=2)
+    return _on_paper(crop_to_lines(lines.astype(np.float32), side))
+
+
+def _on_paper(ink: Field) -> Image:
+    return np.repeat((255 * (1 - ink) + 0.5).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def _batch(pages: Sequence[Image]) -> Any:
+    """Pages as the network takes them: (B, 3, side, side) in [0, 1], channels last."""
+    import torch
+
+    batch = torch.from_numpy(np.stack(pages)).permute(0, 3, 1, 2).float() / 255
+    return batch.contiguous(memory_format=torch.channels_last)
 
 
 def photo_page(photo: Image, side: int) -> Image:
@@ -221,20 +232,18 @@ class TwoTowerEmbedding:
         middle = found.reshape(2, len(pages), -1).mean(axis=1)
         return np.asarray(middle / np.linalg.norm(middle, axis=1, keepdims=True), dtype=np.float32)
 
-    def places(self, page: Image, side: str) -> Vectors:
-        """What each place of a square page is like, RGB uint8, a drawing's or a photo's: float32 (n, n, C).
+    def places(self, square: Field | Image, side: str) -> Vectors:
+        """What each place of a square is like: float32 (n, n, C), of unit length; n is a sixteenth of its side.
 
-        side: "sketch" or "photo". Places of either side can be compared by the cosine; n is a sixteenth of the page.
+        side: "sketch", for ink float32 (H, H), or "photo", for RGB uint8 (H, H, 3). Places of the one can be compared
+        with places of the other, by the cosine.
         """
         import torch
 
-        if side == "sketch":
-            drawn = even_strokes(1 - page[..., 0].astype(np.float32) / 255, len(page))
-            page = np.repeat((255 * (1 - np.clip(drawn, 0, 1)) + 0.5).astype(np.uint8)[..., None], 3, axis=2)
+        page = _on_paper(even_strokes(square, len(square))) if side == "sketch" else square
         quick = torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_is_quick("cpu"))
-        both = torch.from_numpy(np.stack([page, page[:, ::-1]])).permute(0, 3, 1, 2).float() / 255
         with torch.inference_mode(), quick:
-            found = self.network.places(both.contiguous(memory_format=torch.channels_last), side).float()
+            found = self.network.places(_batch([page, page[:, ::-1]]), side).float()
         middle = (found[0] + found[1].flip(2)).permute(1, 2, 0)
         return np.asarray(torch.nn.functional.normalize(middle, dim=2).numpy(), dtype=np.float32)
 
@@ -244,9 +253,8 @@ class TwoTowerEmbedding:
         quick = torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_is_quick("cpu"))
         found = []
         for start in range(0, len(pages), AT_ONCE):
-            batch = torch.from_numpy(np.stack(pages[start : start + AT_ONCE])).permute(0, 3, 1, 2).float() / 255
             with torch.inference_mode(), quick:
-                features = self.network.features(batch.contiguous(memory_format=torch.channels_last), side)
+                features = self.network.features(_batch(pages[start : start + AT_ONCE]), side)
             with torch.inference_mode():  # in float32: vectors are compared to the third decimal
                 found.append(self.network.join(features.float(), side).numpy())
         return np.ascontiguousarray(np.concatenate(found))
@@ -259,6 +267,6 @@ def default_embedding() -> TwoTowerEmbedding:
 
 
 @remembered(16)
-def places(page: Image, side: str) -> Vectors:
+def places(square: Field | Image, side: str) -> Vectors:
     """`TwoTowerEmbedding.places` of the default embedding, remembered: a drawing is tried in many pictures' colours."""
-    return default_embedding().places(page, side)
+    return default_embedding().places(square, side)

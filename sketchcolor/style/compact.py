@@ -48,7 +48,6 @@ L2_STAGES = (4, 5)
 MIXED, MIXED_FROM, DIRECTIONS = "mix4_4", "relu4_4", 64
 FIRST = "relu1_1"
 RECOMPUTED = 3  # stages that are computed again where memory is short
-MINIMUM_SIDE = 16
 # ImageNet's channel statistics, the same that the teacher was trained with.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -82,6 +81,10 @@ def _now(function: Callable[..., Any], *inputs: Tensor) -> Any:
 
 # Channels may come in parts, one behind the other: what is made in parts need not be put together first.
 Parts = tuple[Tensor, ...]
+
+
+def _joined(parts: Parts) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
 def _across(parts: Parts, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -191,7 +194,7 @@ class CompactEncoder(nn.Module):
             make = partial(self._stage, stage, len(names), rectified)
             made = (again if stage <= RECOMPUTED else _now)(make, *parts)
             parts = made[-1]
-            found.update((name, torch.cat(own, 1)) for name, own in zip(names, made, strict=True) if name in layers)
+            found.update((name, _joined(own)) for name, own in zip(names, made, strict=True) if name in layers)
             if MIXED in layers and MIXED_FROM in names:
                 found[MIXED] = _across(made[names.index(MIXED_FROM)], self.mixture)
         return found

@@ -195,7 +195,8 @@ class _RegionalMoments(torch.autograd.Function):
         bunches = region.bunches
         mean = (grad_mean * bunches.most[:, None]).to(kind)
         second = (grad_second * (2 * bunches.most[:, None, None])).to(kind)
-        made = flat.new_zeros(len(bunches.index), flat.shape[1])
+        made = flat.new_empty(len(bunches.index), flat.shape[1])
+        made[-1] = 0
         for where, parts in bunches.blocks(flat.shape[1]):
             rows, here = flat.index_select(0, bunches.index[where]), made[where]
             for number, own in parts:
